@@ -1,0 +1,34 @@
+# Everything a newcomer types. Needs Python 3.11, git and make; the rest comes from the lock.
+PYTHON ?= python3.11
+VENV ?= .venv
+CORES ?= all
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: demo test test-all lint docs lock env clean-demo
+demo: env          ## the whole pipeline on the synthetic corpus, on the CPU
+	snakemake --cores $(CORES)
+	@echo "Open results/demo/report/index.html"
+
+test: env          ## the fast tests
+	python -m pytest -m "not slow"
+
+test-all: env      ## every test
+	python -m pytest
+
+lint: env
+	ruff check . && ruff format --check . && snakefmt --check Snakefile rules && snakemake --lint
+
+docs: env          ## what is generated from the config models
+	python -m workflow_scripts.config_docs --markdown docs/config.md --schema docs/config.schema.json
+
+lock: env          ## after editing envs/requirements.in
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    --quiet envs/requirements.in --output-file envs/requirements.lock
+
+env: $(VENV)/installed
+$(VENV)/installed: envs/requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[0-9.]*' envs/requirements.lock)"
+	uv pip sync --quiet --compile-bytecode --python $(BIN)/python envs/requirements.lock
+	touch $@

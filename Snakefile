@@ -1,0 +1,26 @@
+"""Vidloom: from raw videos and captions to retrieval, captions and a report."""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/config.smk"
+include: "rules/corpus.smk"
+include: "rules/frames.smk"
+include: "rules/clip.smk"
+include: "rules/features.smk"
+include: "rules/retrieval.smk"
+include: "rules/captioner.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/report/index.html",
+        f"{RESULTS}/metrics.json",

@@ -1,0 +1,195 @@
+"""captioner: language model, stage 1 (projector), stage 2 (projector and LoRA), captions, evaluation."""
+
+CAPTIONER = f"{RESULTS}/captioner"
+DEMO_LM = CONFIG.captioner.demo_language_model is not None
+
+
+if CONFIG.captioner.enabled:
+
+    if DEMO_LM:
+
+        rule make_demo_language_model:
+            # A tiny language model trained on the training captions; it stands in for a downloaded LLM.
+            input:
+                captions=CAPTIONS,
+                config=frozen("captioner"),
+            output:
+                directory(f"{CAPTIONER}/demo_language_model"),
+            log:
+                f"{LOGS}/make_demo_language_model.log",
+            benchmark:
+                f"{BENCHMARKS}/make_demo_language_model.tsv"
+            conda:
+                "../envs/vidloom.yaml"
+            threads: HALF
+            resources:
+                mem_mb=4000,
+                runtime=60,
+            params:
+                corpus=folder_of("captions"),
+                shards=N_SHARDS,
+                seed=CONFIG.seed,
+            shell:
+                "python -m workflow_scripts.make_demo_language_model"
+                " --config {input.config:q}"
+                " --corpus {params.corpus:q}"
+                " --shards {params.shards}"
+                " --model {output:q}"
+                " --threads {threads}"
+                " --seed {params.seed}"
+                " >{log:q} 2>&1"
+
+    rule train_captioner_stage1:
+        input:
+            features=feature_index(CONFIG.captioner.encoder),
+            captions=CAPTIONS,
+            status=STATUS,
+            language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
+            config=frozen("captioner"),
+        output:
+            model=directory(f"{CAPTIONER}/stage1"),
+            curve=f"{CAPTIONER}/stage1_curve.csv",
+        log:
+            f"{LOGS}/train_captioner_stage1.log",
+        benchmark:
+            f"{BENCHMARKS}/train_captioner_stage1.tsv"
+        conda:
+            "../envs/vidloom.yaml"
+        threads: HALF
+        resources:
+            gpu=0,
+            mem_mb=32000,
+            runtime=1440,
+        params:
+            features=folder_of("features"),
+            corpus=folder_of("captions"),
+            frames=folder_of("status"),
+            shards=N_SHARDS,
+            checkpoints=f"{CAPTIONER}/stage1_checkpoints",
+            seed=CONFIG.seed,
+        shell:
+            f"{LAUNCH} -m workflow_scripts.train_captioner_stage1"
+            " --config {input.config:q}"
+            " --demo-language-model {input.language_model:q}"
+            " --features {params.features:q}"
+            " --corpus {params.corpus:q}"
+            " --frames {params.frames:q}"
+            " --shards {params.shards}"
+            " --checkpoints {params.checkpoints:q}"
+            " --model {output.model:q}"
+            " --curve {output.curve:q}"
+            " --threads {threads}"
+            " --seed {params.seed}"
+            " >{log:q} 2>&1"
+
+    rule train_captioner_stage2:
+        input:
+            stage1=rules.train_captioner_stage1.output.model,
+            features=feature_index(CONFIG.captioner.encoder),
+            captions=CAPTIONS,
+            status=STATUS,
+            language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
+            config=frozen("captioner"),
+        output:
+            model=directory(f"{CAPTIONER}/stage2"),
+            curve=f"{CAPTIONER}/stage2_curve.csv",
+        log:
+            f"{LOGS}/train_captioner_stage2.log",
+        benchmark:
+            f"{BENCHMARKS}/train_captioner_stage2.tsv"
+        conda:
+            "../envs/vidloom.yaml"
+        threads: HALF
+        resources:
+            gpu=0,
+            mem_mb=32000,
+            runtime=2880,
+        params:
+            features=folder_of("features"),
+            corpus=folder_of("captions"),
+            frames=folder_of("status"),
+            shards=N_SHARDS,
+            checkpoints=f"{CAPTIONER}/stage2_checkpoints",
+            seed=CONFIG.seed,
+        shell:
+            f"{LAUNCH} -m workflow_scripts.train_captioner_stage2"
+            " --config {input.config:q}"
+            " --demo-language-model {input.language_model:q}"
+            " --stage1 {input.stage1:q}"
+            " --features {params.features:q}"
+            " --corpus {params.corpus:q}"
+            " --frames {params.frames:q}"
+            " --shards {params.shards}"
+            " --checkpoints {params.checkpoints:q}"
+            " --model {output.model:q}"
+            " --curve {output.curve:q}"
+            " --threads {threads}"
+            " --seed {params.seed}"
+            " >{log:q} 2>&1"
+
+    rule generate_captions:
+        input:
+            model=rules.train_captioner_stage2.output.model,
+            features=feature_index(CONFIG.captioner.encoder),
+            captions=CAPTIONS,
+            status=STATUS,
+            language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
+            config=frozen("captioner"),
+        output:
+            f"{CAPTIONER}/captions_{{split}}.jsonl",
+        log:
+            f"{LOGS}/generate_captions/{{split}}.log",
+        benchmark:
+            f"{BENCHMARKS}/generate_captions/{{split}}.tsv"
+        conda:
+            "../envs/vidloom.yaml"
+        threads: HALF
+        resources:
+            gpu=0,
+            mem_mb=32000,
+            runtime=720,
+        params:
+            features=folder_of("features"),
+            corpus=folder_of("captions"),
+            frames=folder_of("status"),
+            shards=N_SHARDS,
+            seed=CONFIG.seed,
+        shell:
+            "python -m workflow_scripts.generate_captions"
+            " --config {input.config:q}"
+            " --demo-language-model {input.language_model:q}"
+            " --model {input.model:q}"
+            " --features {params.features:q}"
+            " --corpus {params.corpus:q}"
+            " --frames {params.frames:q}"
+            " --shards {params.shards}"
+            " --split {wildcards.split}"
+            " --captions {output:q}"
+            " --threads {threads}"
+            " --seed {params.seed}"
+            " >{log:q} 2>&1"
+
+    rule evaluate_captions:
+        input:
+            captions=f"{CAPTIONER}/captions_test.jsonl",
+            config=frozen("captioner"),
+        output:
+            f"{CAPTIONER}/metrics.json",
+        log:
+            f"{LOGS}/evaluate_captions.log",
+        benchmark:
+            f"{BENCHMARKS}/evaluate_captions.tsv"
+        conda:
+            "../envs/vidloom.yaml"
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        params:
+            seed=CONFIG.seed,
+        shell:
+            "python -m workflow_scripts.evaluate_captions"
+            " --config {input.config:q}"
+            " --captions {input.captions:q}"
+            " --metrics {output:q}"
+            " --seed {params.seed}"
+            " >{log:q} 2>&1"

@@ -1,0 +1,113 @@
+"""corpus: one typed table of videos and one of captions, split into numbered shards."""
+
+from workflow_scripts.lib.corpus.digests import shard_digests
+
+DEMO_CORPUS = CONFIG.corpus.adapter == "demo"
+ANNOTATIONS = (
+    f"{RESOURCES}/raw/annotations.jsonl"
+    if DEMO_CORPUS
+    else str(CONFIG.corpus.annotations)
+)
+CORPUS_ROOT = str(CONFIG.corpus.root or Path(ANNOTATIONS).parent)
+CORPUS = f"{RESOURCES}/corpus"
+CAPTIONS = expand(f"{CORPUS}/captions_{{shard}}.parquet", shard=SHARDS)
+VIDEOS = expand(f"{CORPUS}/videos_{{shard}}.parquet", shard=SHARDS)
+
+# What each shard is made of, read from the annotations before the DAG is built: this decides which shards
+# an edit of the annotation file touches.
+SHARD_DIGESTS = shard_digests(CONFIG.corpus, cache=f"{RESOURCES}/.shard_digests.json")
+
+
+if DEMO_CORPUS:
+
+    rule make_demo_corpus:
+        # Renders a synthetic corpus. A real run has no such rule.
+        output:
+            annotations=ANNOTATIONS,
+            videos=directory(f"{RESOURCES}/raw/videos"),
+        log:
+            f"{LOGS}/make_demo_corpus.log",
+        benchmark:
+            f"{BENCHMARKS}/make_demo_corpus.tsv"
+        conda:
+            "../envs/vidloom.yaml"
+        threads: 16
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            videos=CONFIG.corpus.demo.videos,
+            moments=CONFIG.corpus.demo.moments,
+            size=CONFIG.corpus.demo.size,
+            fps=CONFIG.corpus.demo.fps,
+            seed=CONFIG.corpus.demo.seed,
+        shell:
+            "python -m workflow_scripts.make_demo_corpus"
+            " --annotations {output.annotations:q}"
+            " --video-folder {output.videos:q}"
+            " --videos {params.videos}"
+            " --moments {params.moments}"
+            " --size {params.size}"
+            " --fps {params.fps}"
+            " --seed {params.seed}"
+            " --workers {threads}"
+            " >{log:q} 2>&1"
+
+
+rule ingest_corpus:
+    # Reads and checks the whole annotation file once.
+    input:
+        annotations=ANNOTATIONS,
+        config=frozen("corpus"),
+    output:
+        videos=f"{RESOURCES}/ingest/videos.parquet",
+        captions=f"{RESOURCES}/ingest/captions.parquet",
+        problems=f"{RESOURCES}/ingest/problems.jsonl",
+    log:
+        f"{LOGS}/ingest_corpus.log",
+    benchmark:
+        f"{BENCHMARKS}/ingest_corpus.tsv"
+    conda:
+        "../envs/vidloom.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        "python -m workflow_scripts.ingest_corpus"
+        " --config {input.config:q}"
+        " --annotations {input.annotations:q}"
+        " --videos {output.videos:q}"
+        " --captions {output.captions:q}"
+        " --problems {output.problems:q}"
+        " >{log:q} 2>&1"
+
+
+rule corpus_shard:
+    # `ancient`, and the digest as the trigger: a video added at the end makes the last shard anew, and no other.
+    input:
+        videos=ancient(rules.ingest_corpus.output.videos),
+        captions=ancient(rules.ingest_corpus.output.captions),
+    output:
+        videos=f"{CORPUS}/videos_{{shard}}.parquet",
+        captions=f"{CORPUS}/captions_{{shard}}.parquet",
+    log:
+        f"{LOGS}/corpus_shard/{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/corpus_shard/{{shard}}.tsv"
+    conda:
+        "../envs/vidloom.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        digest=lambda wildcards: SHARD_DIGESTS[int(wildcards.shard)],
+        videos_per_shard=CONFIG.corpus.videos_per_shard,
+    shell:
+        "python -m workflow_scripts.corpus_shard"
+        " --all-videos {input.videos:q}"
+        " --all-captions {input.captions:q}"
+        " --shard {wildcards.shard}"
+        " --videos-per-shard {params.videos_per_shard}"
+        " --videos {output.videos:q}"
+        " --captions {output.captions:q}"
+        " >{log:q} 2>&1"

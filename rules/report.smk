@@ -1,0 +1,79 @@
+"""report: every number in one JSON file, and one HTML page that opens offline."""
+
+
+rule collect_metrics:
+    input:
+        clip=[f"{RESULTS}/clip/metrics.json"] if CONFIG.clip.enabled else [],
+        retrieval=(
+            [f"{RESULTS}/retrieval/metrics.json"] if CONFIG.retrieval.enabled else []
+        ),
+        captioner=(
+            [f"{RESULTS}/captioner/metrics.json"] if CONFIG.captioner.enabled else []
+        ),
+        videos=VIDEOS,
+        captions=CAPTIONS,
+        status=STATUS,
+        problems=rules.ingest_corpus.output.problems,
+    output:
+        f"{RESULTS}/metrics.json",
+    log:
+        f"{LOGS}/collect_metrics.log",
+    benchmark:
+        f"{BENCHMARKS}/collect_metrics.tsv"
+    conda:
+        "../envs/vidloom.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        corpus=folder_of("captions"),
+        frames=folder_of("status"),
+        shards=N_SHARDS,
+        seed=CONFIG.seed,
+    shell:
+        "python -m workflow_scripts.collect_metrics"
+        " --clip {input.clip:q}"
+        " --retrieval {input.retrieval:q}"
+        " --captioner {input.captioner:q}"
+        " --corpus {params.corpus:q}"
+        " --frames {params.frames:q}"
+        " --problems {input.problems:q}"
+        " --shards {params.shards}"
+        " --metrics {output:q}"
+        " --seed {params.seed}"
+        " >{log:q} 2>&1"
+
+
+rule build_report:
+    input:
+        metrics=rules.collect_metrics.output,
+        captions=CAPTIONS,
+        status=STATUS,
+        config=frozen("report"),
+    output:
+        f"{RESULTS}/report/index.html",
+    log:
+        f"{LOGS}/build_report.log",
+    benchmark:
+        f"{BENCHMARKS}/build_report.tsv"
+    conda:
+        "../envs/vidloom.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        results=folder_of("metrics"),
+        corpus=folder_of("captions"),
+        frames=folder_of("status"),
+        shards=N_SHARDS,
+        benchmarks=BENCHMARKS,
+    shell:
+        "python -m workflow_scripts.build_report"
+        " --config {input.config:q}"
+        " --results {params.results:q}"
+        " --corpus {params.corpus:q}"
+        " --frames {params.frames:q}"
+        " --shards {params.shards}"
+        " --benchmarks {params.benchmarks:q}"
+        " --report {output:q}"
+        " >{log:q} 2>&1"

@@ -1,0 +1,150 @@
+"""The config models: what a person means is understood, what is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflow_scripts.lib.config import (
+    CaptionerConfig,
+    Config,
+    RetrievalConfig,
+    freeze,
+    load_config,
+    load_section,
+    parse_config,
+)
+from workflow_scripts.lib.config_docs import json_schema, markdown
+from workflow_scripts.lib.errors import UserError
+
+ROOT = Path(__file__).parents[3]
+
+
+def demo() -> dict:
+    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+
+
+def edited(path: str, value) -> dict:
+    data = demo()
+    *parents, last = path.split(".")
+    place = data
+    for part in parents:
+        place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+    place[last] = value
+    return data
+
+
+@pytest.mark.parametrize("file", [ROOT / "config.yaml", *sorted((ROOT / "examples").glob("*.yaml"))], ids=str)
+def test_shipped_configurations_are_valid(file):
+    assert load_config(file).run
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("retrieval.lr", "1e-4", 1e-4),
+        ("retrieval.epochs", "1e2", 100),
+        ("retrieval.epochs", 50.0, 50),
+        ("report.title", "데모 보고서", "데모 보고서"),
+        ("run", "실험-1", "실험-1"),
+    ],
+)
+def test_values_are_read_as_a_person_means_them(path, value, expected):
+    config = parse_config(edited(path, value))
+    for part in path.split("."):
+        config = getattr(config, part)
+    assert config == expected
+
+
+def test_unquoted_no_is_norwegian_as_a_language_and_false_as_a_switch():
+    data = edited("corpus.languages", [False, "en"])  # YAML 1.1 reads `no` so
+    data["captioner"]["languages"] = ["en"]
+    config = parse_config(data)
+    assert config.corpus.languages == ["no", "en"]
+    data = edited("captioner.enabled", yaml.safe_load("no"))
+    assert parse_config(data).captioner.enabled is False
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("frames.decoder", "opencv", ["frames.decoder", "opencv", "pyav", "decord"]),
+        ("frames.countt", 3, ["frames.countt", "unknown", "count"]),
+        ("features.encoders.0.grid", 3, ["features.encoders.0.grid", "token_grid"]),
+        ("captioner.lora.rank", 3, ["captioner.lora.rank", "alpha"]),
+        ("retrieval.epochs", "many", ["retrieval.epochs", "many"]),
+        ("retrieval.epochs", 2.5, ["retrieval.epochs", "2.5"]),
+        ("retrieval.lr", True, ["retrieval.lr", "number"]),
+        ("run", False, ["run", "quotes"]),
+        ("run", "../up", ["run", "../up"]),
+        ("retrieval.encoder", "siglip", ["retrieval.encoder", "siglip", "clip"]),
+        ("retrieval.n_heads", 7, ["hidden_size 128", "7"]),
+        ("clip.enabled", False, ["clip", "train_clip"]),
+        ("clip.model", "ViT-B-32", ["clip", "demo_model"]),
+        ("captioner.languages", ["zh"], ["captioner.languages", "zh"]),
+        ("corpus.adapter", "csv", ["corpus", "annotations"]),
+        ("corpus.val_share", 1.2, ["corpus.val_share", "1.2"]),
+        ("features.encoders.0.token_grid", None, ["captioner.encoder", "token_grid"]),
+        ("features.encoders.0.kind", "open_clip", ["features.encoders.0", "model"]),
+    ],
+)
+def test_wrong_values_are_refused_by_name(path, value, words):
+    with pytest.raises(UserError) as error:
+        parse_config(edited(path, value))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_every_wrong_key_is_named_at_once():
+    data = edited("frames.decoder", "x")
+    data["retrieval"]["epochs"] = -1
+    with pytest.raises(UserError, match=r"(?s)frames\.decoder.*retrieval\.epochs"):
+        parse_config(data)
+
+
+def test_broken_yaml_names_the_file(tmp_path):
+    file = tmp_path / "설정.yaml"
+    file.write_text("run: [", encoding="utf-8")
+    with pytest.raises(UserError, match=r"설정\.yaml"):
+        load_config(file)
+    file.write_text("- a\n- b\n", encoding="utf-8")
+    with pytest.raises(UserError, match="mapping"):
+        load_config(file)
+
+
+@pytest.mark.parametrize("model", [RetrievalConfig, CaptionerConfig])
+def test_a_frozen_section_reads_back_as_it_was(tmp_path, model):
+    section = {RetrievalConfig: "retrieval", CaptionerConfig: "captioner"}[model]
+    original = getattr(parse_config(demo()), section)
+    file = tmp_path / "section.yaml"
+    file.write_text(freeze(original), encoding="utf-8")
+    assert load_section(model, file) == original
+
+
+def test_stages_left_out_are_off():
+    data = demo()
+    for stage in ("clip", "retrieval", "captioner"):
+        del data[stage]
+    data["features"]["encoders"] = [{"name": "b32", "kind": "open_clip", "model": "ViT-B-32"}]
+    config = parse_config(data)
+    assert not (config.clip.enabled or config.retrieval.enabled or config.captioner.enabled)
+
+
+def test_generated_documents_are_up_to_date():
+    hint = "run `make docs` and commit what it writes"
+    assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == markdown(), hint
+    assert (ROOT / "docs" / "config.schema.json").read_text(encoding="utf-8") == json_schema(), hint
+
+
+def test_every_key_is_documented():
+    def undocumented(definition):
+        return [
+            k
+            for k, f in definition["properties"].items()
+            if not f.get("description") and "$ref" not in str(f)
+        ]
+
+    schema = Config.model_json_schema()
+    missing = {name: found for name, d in schema["$defs"].items() if (found := undocumented(d))}
+    assert missing == {}
+    assert undocumented(schema) == []

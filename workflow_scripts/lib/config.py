@@ -1,0 +1,582 @@
+"""The whole configuration as pydantic models: the only schema.
+
+`load_config` reads YAML files, `parse_config` checks a mapping (what the Snakefile does
+before any job is planned), and `load_section` reads a frozen section back in a command.
+docs/config.md and docs/config.schema.json are generated from these models.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from workflow_scripts.lib.errors import UserError
+
+
+def _number(value: Any) -> Any:
+    """`1e-4` is text to YAML 1.1 and a number to a person; a yes or no is not a number."""
+    if isinstance(value, bool):
+        raise ValueError("a number is needed here, not yes or no")
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("a number is needed here") from None
+    return value
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(
+            "text is needed here; YAML reads an unquoted yes, no, on or off as a truth value: put it in quotes"
+        )
+    return value
+
+
+def _language(value: Any) -> Any:
+    """Unquoted `no` is Norwegian, whatever YAML 1.1 says."""
+    return "no" if value is False else value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", value):
+        raise ValueError("letters of any script, digits, '_', '-' and '.' only: it becomes a folder name")
+    return value
+
+
+# The bounds stand before the validators: so they reach the JSON schema.
+Int = Annotated[int, BeforeValidator(_number)]
+Count = Annotated[int, Field(ge=0), BeforeValidator(_number)]
+Positive = Annotated[int, Field(ge=1), BeforeValidator(_number)]
+Float = Annotated[float, BeforeValidator(_number)]
+NotNegative = Annotated[float, Field(ge=0), BeforeValidator(_number)]
+Rate = Annotated[float, Field(gt=0), BeforeValidator(_number)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_number)]
+Share = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_number)]
+Text = Annotated[str, BeforeValidator(_text)]
+Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$"), BeforeValidator(_language)]
+
+
+class Section(BaseModel):
+    """Unknown keys are refused; the docstring under a field is its documentation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+# ---------------------------------------------------------------------------------- corpus
+
+
+class DemoCorpus(Section):
+    """The synthetic corpus that `make_demo_corpus` renders."""
+
+    videos: Positive = 480
+    """Videos to render. More of them leave the earlier ones as they are."""
+    moments: Positive = 3
+    """Captioned moments a video."""
+    size: Annotated[int, Field(ge=32), BeforeValidator(_number)] = 96
+    """Width and height of the videos, in pixels."""
+    fps: Positive = 8
+    """Frames a second."""
+    seed: Int = 0
+    """Seed of the videos, apart from the run's: runs with other seeds share the corpus."""
+
+
+class CorpusConfig(Section):
+    """Which videos and captions, and how they are split into shards."""
+
+    name: Name
+    """Folder under resources/ that everything computed from this corpus goes to."""
+    adapter: Literal["demo", "csv", "jsonl"]
+    """Format of the annotations; `demo` renders a synthetic corpus first."""
+    annotations: Path | None = None
+    """The annotation file (csv and jsonl adapters). docs/formats.md describes its columns."""
+    root: Path | None = None
+    """Folder that the annotated video paths are relative to; default: the annotation file's own."""
+    videos_per_shard: Positive = 50_000
+    """Videos in a shard; shard k holds the videos k*n to (k+1)*n-1 of the annotation, in its order."""
+    shards: Positive = 1
+    """Number of shards: jobs are made for exactly so many, so that the DAG is known in advance."""
+    languages: Annotated[list[Language], Field(min_length=1)] = ["en"]
+    """Languages to read. A caption without a language gets the first; one in another language is listed as a problem."""
+    val_share: Share = 0.1
+    """Share of the videos without an annotated split that go to validation (by a hash of the video's path)."""
+    test_share: Share = 0.1
+    """Share of the videos without an annotated split that go to the test split."""
+    on_problem: Literal["fail", "quarantine"] = "fail"
+    """A bad row (empty caption, duplicate, path outside the root ...) stops the run, or is left out and listed."""
+    demo: DemoCorpus = DemoCorpus()
+    """Only for `adapter: demo`."""
+
+    @model_validator(mode="after")
+    def _annotations_given(self):
+        if self.adapter != "demo" and self.annotations is None:
+            raise ValueError(f"adapter '{self.adapter}' needs `annotations`, the path of the annotation file")
+        if self.val_share + self.test_share >= 1:
+            raise ValueError("val_share and test_share together leave no training videos")
+        return self
+
+
+# ---------------------------------------------------------------------------------- frames
+
+
+class FramesConfig(Section):
+    """Sampled frames of every video, as JPEG in WebDataset tars."""
+
+    decoder: Literal["pyav", "decord"] = "pyav"
+    """`pyav` returns the right frames on every file tried; `decord` is there for those who rely on it."""
+    count: Positive = 32
+    """Frames a video, at the centres of as many equal segments; a shorter video gives the frames it has."""
+    size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [224, 224]
+    """Height and width of the stored frames."""
+    fit: Literal["crop", "stretch", "pad"] = "crop"
+    """How another aspect ratio is brought to `size`: centre crop, distortion, or black borders."""
+    jpeg_quality: Annotated[int, Field(ge=1, le=100), BeforeValidator(_number)] = 90
+    """JPEG quality of the stored frames."""
+    timeout_s: Rate = 120
+    """A video that takes longer than so many seconds is given up, and listed."""
+    memory_mb: Positive = 4096
+    """Address space a decoding worker may take over its size at the start, in MiB."""
+    max_bad_fraction: Fraction = 0.05
+    """The shard fails when a larger share of its videos gives no frames."""
+
+
+# ------------------------------------------------------------------------------------ clip
+
+
+class DemoClipModel(Section):
+    """A CLIP small enough to train from scratch on a CPU, with a BPE made from the corpus's captions."""
+
+    patch_size: Positive = 12
+    """Edge of a vision patch, in pixels; `frames.size` must be a multiple."""
+    width: Positive = 64
+    """Width of both towers and of the embedding."""
+    vision_layers: Positive = 3
+    """Transformer layers of the vision tower."""
+    text_layers: Positive = 1
+    """Transformer layers of the text tower."""
+    context_length: Positive = 24
+    """Text tokens, start and end included."""
+    merges: Positive = 320
+    """BPE merges learned from the training captions; the vocabulary has 512 + merges + 2 tokens."""
+
+
+class ClipConfig(Section):
+    """Training or fine-tuning an OpenCLIP model on frame-caption pairs, by `open_clip_train`."""
+
+    enabled: bool = True
+    """Without this stage, features come from pretrained encoders."""
+    model: Text | None = None
+    """A model name that open_clip knows, or `local-dir:FOLDER` / `hf-hub:ORG/NAME`."""
+    demo_model: DemoClipModel | None = None
+    """Instead of `model`: a tiny one made by the rule make_demo_clip_model."""
+    pretrained: Text | None = None
+    """Pretrained tag or checkpoint file to start from; none: from scratch."""
+    frames_per_caption: Positive = 2
+    """Frames of a caption's moment that are paired with it."""
+    batch_size: Positive = 128
+    """Global batch size."""
+    epochs: Positive = 5
+    """Passes over the pairs."""
+    lr: Rate = 5e-4
+    """Peak learning rate; linear warm-up, then cosine."""
+    weight_decay: NotNegative = 0.2
+    """AdamW weight decay."""
+    warmup: Count = 1000
+    """Warm-up, in optimizer steps."""
+    precision: Literal["amp_bf16", "amp", "bf16", "fp16", "fp32"] = "amp_bf16"
+    """Arithmetic, in open_clip_train's words; fp32 on a CPU."""
+    workers: Count = 1
+    """Processes that read and decode pairs."""
+
+    @model_validator(mode="after")
+    def _one_model(self):
+        if self.enabled and (self.model is None) == (self.demo_model is None):
+            raise ValueError("give exactly one of `model` and `demo_model`")
+        return self
+
+
+# -------------------------------------------------------------------------------- features
+
+
+class EncoderConfig(Section):
+    """One frozen image-text encoder and what to keep of it."""
+
+    name: Name
+    """Folder name, and what `retrieval.encoder` and `captioner.encoder` refer to."""
+    kind: Literal["trained_clip", "open_clip", "transformers"]
+    """The model that `train_clip` made, any open_clip model, or a transformers CLIP / SigLIP / SigLIP2."""
+    model: Text | None = None
+    """open_clip: model name, `local-dir:FOLDER` or `hf-hub:ORG/NAME`. transformers: hub id or local folder."""
+    pretrained: Text | None = None
+    """open_clip: pretrained tag or checkpoint file."""
+    token_grid: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
+    """Keep the vision tower's patch tokens, average-pooled to so many rows and columns; the captioner needs them."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the forward pass."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """Number format of the stored features."""
+    batch_size: Positive = 64
+    """Frames a forward pass."""
+
+    @model_validator(mode="after")
+    def _model_given(self):
+        if (self.kind == "trained_clip") != (self.model is None):
+            raise ValueError(
+                "`model` is needed for kinds open_clip and transformers, and only there: "
+                "kind trained_clip takes the model of this run's train_clip"
+            )
+        if self.pretrained is not None and self.kind != "open_clip":
+            raise ValueError(f"`pretrained` goes with kind open_clip, not with {self.kind}")
+        return self
+
+
+class FeaturesConfig(Section):
+    """Features of frames and captions, as HDF5 shards with manifest and meta."""
+
+    encoders: Annotated[list[EncoderConfig], Field(min_length=1)]
+    """Encoders to run; each fills a folder of its own."""
+
+    @model_validator(mode="after")
+    def _names_differ(self):
+        names = [encoder.name for encoder in self.encoders]
+        if len(set(names)) < len(names):
+            raise ValueError(f"encoder names must differ, found {', '.join(names)}")
+        return self
+
+    def encoder(self, name: str) -> EncoderConfig:
+        """The encoder of that name (KeyError if there is none; `parse_config` has checked)."""
+        return {encoder.name: encoder for encoder in self.encoders}[name]
+
+
+# ------------------------------------------------------------------------------- retrieval
+
+
+class RetrievalConfig(Section):
+    """GMMFormer (Wang et al., AAAI 2024): partially relevant video retrieval."""
+
+    enabled: bool = True
+    """Train and evaluate text-to-video retrieval."""
+    encoder: Name | None = None
+    """Name of the encoder whose features are used."""
+    languages: list[Language] | None = None
+    """Caption languages to train and evaluate on; default: all of the corpus."""
+    hidden_size: Positive = 384
+    """Width of the model; a multiple of n_heads."""
+    n_heads: Positive = 4
+    """Attention heads."""
+    map_size: Positive = 32
+    """Segments of the clip branch."""
+    max_ctx_l: Positive = 128
+    """Frames of the frame branch; longer videos are averaged down to so many."""
+    max_desc_l: Positive = 30
+    """Caption tokens; longer captions are cut."""
+    input_drop: Share = 0.2
+    """Dropout before the input projections."""
+    drop: Share = 0.2
+    """Dropout inside the model."""
+    initializer_range: Rate = 0.02
+    """Standard deviation of the initial weights."""
+    window_length: Positive | Literal["batch"] | None = None
+    """Frames that the Gaussian windows span: a number (default: max_ctx_l), or `batch` for the padded length of the
+    batch, as the original code has it."""
+    batch_size: Positive = 128
+    """Videos a batch, over all processes; each comes with all its captions."""
+    epochs: Positive = 100
+    """Epochs at most."""
+    lr: Rate = 3e-4
+    """Peak learning rate; linear warm-up, then linear to zero."""
+    warmup: Share = 0.01
+    """Share of all steps that warms up."""
+    weight_decay: NotNegative = 0.01
+    """AdamW weight decay; none for biases and LayerNorms."""
+    clip_norm: Rate = 1.0
+    """Gradients are clipped to this norm."""
+    margin: Rate = 0.1
+    """Margin of the triplet losses."""
+    hard_negative_start_epoch: Count = 30
+    """From this epoch on, triplets use hard negatives."""
+    hard_pool_size: Positive = 20
+    """Hardest videos that a query's negative is drawn from."""
+    loss_factor: Annotated[list[Float], Field(min_length=3, max_length=3)] = [0.05, 0.04, 0.001]
+    """Weights of clip NCE, frame NCE and query diverse loss."""
+    neg_factor: Annotated[list[Float], Field(min_length=2, max_length=2)] = [0.15, 32]
+    """Delta and alpha of the query diverse loss."""
+    clip_weight: Fraction = 0.7
+    """Share of the clip score in the final score; the frame score has the rest."""
+    patience: Positive = 10
+    """Stop when the validation SumR has not improved for more epochs than this."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self):
+        if self.hidden_size % self.n_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}")
+        return self
+
+
+# ------------------------------------------------------------------------------- captioner
+
+
+class DemoLanguageModel(Section):
+    """A tiny Qwen3 trained on the training captions; it stands in for a downloaded LLM."""
+
+    hidden_size: Positive = 160
+    """Width."""
+    layers: Positive = 4
+    """Transformer layers."""
+    vocab_size: Positive = 1024
+    """BPE tokens at most."""
+    lr: Rate = 2e-3
+    """Learning rate of the text pretraining (keywords of a caption -> the caption)."""
+    epochs: Positive = 8
+    """Epochs of the text pretraining."""
+    batch_size: Positive = 64
+    """Captions a batch."""
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu et al., ICLR 2022) in the language model."""
+
+    r: Positive = 16
+    """Rank."""
+    alpha: Positive = 32
+    """Scale; twice the rank is usual."""
+    dropout: Share = 0.05
+    """Dropout before the adapters."""
+    target_modules: Annotated[list[Text], Field(min_length=1)] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    """Linear layers that get an adapter, by the last part of their name."""
+
+
+class Stage(Section):
+    """One training stage of the captioner."""
+
+    epochs: Positive = 1
+    """Passes over the captions."""
+    lr: Rate = 2e-4
+    """Peak learning rate."""
+    warmup: Share = 0.03
+    """Share of the optimizer steps that warms up; cosine to zero after it."""
+    batch_size: Positive = 16
+    """Captions an optimizer step, over all processes and accumulated batches."""
+    accumulation: Positive = 1
+    """Forward passes that an optimizer step is collected from."""
+    weight_decay: NotNegative = 0.01
+    """AdamW weight decay."""
+    label_smoothing: Share = 0.0
+    """Share of the target probability spread over the vocabulary, in training only."""
+
+    @model_validator(mode="after")
+    def _accumulation_divides(self):
+        if self.batch_size % self.accumulation:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}"
+            )
+        return self
+
+
+class Generation(Section):
+    """How captions are generated."""
+
+    max_new_tokens: Positive = 64
+    """Tokens at most."""
+    num_beams: Positive = 1
+    """1 is greedy."""
+    batch_size: Positive = 32
+    """Moments a batch."""
+
+
+class CaptionerConfig(Section):
+    """Video captioning: frozen visual tokens -> projector -> language model with LoRA."""
+
+    enabled: bool = True
+    """Train and evaluate the captioner."""
+    encoder: Name | None = None
+    """Name of the encoder whose visual tokens are used; it needs a `token_grid`."""
+    languages: list[Language] | None = None
+    """Languages to learn and to write; default: all of the corpus."""
+    frames: Positive = 8
+    """Frames of a moment that the language model sees."""
+    language_model: Text | None = None
+    """Hub id or local folder of any causal language model."""
+    demo_language_model: DemoLanguageModel | None = None
+    """Instead of `language_model`: a tiny one made by the rule make_demo_language_model."""
+    quantization: Literal["none", "nf4"] = "nf4"
+    """`nf4`: the language model in 4 bits, double-quantised (bitsandbytes)."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """Arithmetic of training and generation."""
+    prompts: dict[Language, Text] = {
+        "en": "Describe the video in English.",
+        "ko": "이 영상을 한국어로 설명하세요.",
+        "zh": "请用中文描述这段视频。",
+    }
+    """Instruction by caption language."""
+    max_caption_tokens: Positive = 512
+    """Longer captions are cut, counted and reported."""
+    lora: Lora = Lora()
+    """The adapters of stage 2."""
+    stage1: Stage = Stage(lr=2e-4, warmup=0.1)
+    """Projector only."""
+    stage2: Stage = Stage(epochs=4, lr=1e-4, label_smoothing=0.1)
+    """Projector and LoRA."""
+    generation: Generation = Generation()
+    """Decoding on the test split."""
+    diversity_floor: Fraction = 0.5
+    """Unique captions a caption, relative to the references: below it the report warns of a collapse."""
+
+    @model_validator(mode="after")
+    def _one_language_model(self):
+        if self.enabled and (self.language_model is None) == (self.demo_language_model is None):
+            raise ValueError("give exactly one of `language_model` and `demo_language_model`")
+        return self
+
+
+# ---------------------------------------------------------------------------------- report
+
+
+class ReportConfig(Section):
+    """The page that people look at."""
+
+    title: Text = "Vidloom"
+    """Heading of the page."""
+    examples: Positive = 8
+    """Retrieval and caption examples shown."""
+
+
+# ----------------------------------------------------------------------------------- whole
+
+
+class Config(Section):
+    """A whole configuration file. The stages clip, retrieval and captioner are off when left out."""
+
+    run: Name
+    """Name of the experiment: its folder under results/."""
+    seed: Int = 0
+    """Seed of every random choice."""
+    corpus: CorpusConfig
+    frames: FramesConfig = FramesConfig()
+    clip: ClipConfig = ClipConfig(enabled=False)
+    features: FeaturesConfig
+    retrieval: RetrievalConfig = RetrievalConfig(enabled=False)
+    captioner: CaptionerConfig = CaptionerConfig(enabled=False)
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _sections_fit(self):
+        names = [encoder.name for encoder in self.features.encoders]
+        for stage in ("retrieval", "captioner"):
+            section = getattr(self, stage)
+            if section.enabled and section.encoder not in names:
+                raise ValueError(
+                    f"{stage}.encoder: one of features.encoders is needed ({', '.join(names)}), "
+                    f"found {section.encoder!r}"
+                )
+            for language in section.languages or []:
+                if language not in self.corpus.languages:
+                    raise ValueError(f"{stage}.languages: '{language}' is not among corpus.languages")
+        if self.captioner.enabled:
+            if self.features.encoder(self.captioner.encoder).token_grid is None:
+                raise ValueError(
+                    f"captioner.encoder: '{self.captioner.encoder}' keeps no visual tokens; give it a token_grid"
+                )
+            for language in self.captioner.languages or self.corpus.languages:
+                if language not in self.captioner.prompts:
+                    raise ValueError(f"captioner.prompts: no prompt for the language '{language}'")
+        if not self.clip.enabled:
+            for encoder in self.features.encoders:
+                if encoder.kind == "trained_clip":
+                    raise ValueError(
+                        f"features.encoders: '{encoder.name}' is the model of train_clip, but clip.enabled is false"
+                    )
+        patch = self.clip.demo_model.patch_size if self.clip.enabled and self.clip.demo_model else 1
+        if any(side % patch for side in self.frames.size):
+            raise ValueError("clip.demo_model.patch_size does not divide frames.size")
+        return self
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    """One validation error as `key: what was found and what is allowed`."""
+    key = ".".join(str(part) for part in error["loc"]) or "the configuration"
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if error["type"] == "missing":
+        return f"{key}: missing, and there is no default"
+    message = error["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(error["input"], dict | BaseModel) else f" (found {error['input']!r})"
+    return f"{key}: {message}{found}"
+
+
+def parse_config(data: dict[str, Any]) -> Config:
+    """Check a configuration; UserError names every wrong key, what was found and what is allowed."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_explain(error, Config)) from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    lines = []
+    for item in error.errors():
+        line = _sentence(item)
+        if item["type"] == "extra_forbidden":
+            allowed = _fields_at(model, item["loc"][:-1])
+            line += f"; allowed: {', '.join(allowed)}" if allowed else ""
+        lines.append(line)
+    return "config: " + "\n        ".join(lines)
+
+
+def _fields_at(model: type[BaseModel], loc: tuple) -> list[str]:
+    """Field names of the section at that place."""
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        nested = list(_models_in(model.model_fields[part].annotation))
+        if not nested:
+            return []
+        model = nested[0]
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models_in(inner)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a whole configuration file."""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a mapping of sections is expected, found {type(data).__name__}")
+    return parse_config(data)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load_section(model: type[S], path: Path) -> S:
+    """Read a frozen section (`.../config/<section>.yaml`) back into its model."""
+    try:
+        return model.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise UserError(f"{path}: {_explain(error, model)}") from None
+
+
+def freeze(section: Section) -> str:
+    """A section as YAML text, defaults filled in: what `freeze_config` writes and `load_section` reads."""
+    return yaml.safe_dump(section.model_dump(mode="json"), allow_unicode=True, sort_keys=False)

@@ -1,0 +1,114 @@
+"""docs/config.md and docs/config.schema.json, generated from the config models."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from workflow_scripts.lib.config import Config
+
+HEADER = """# Configuration
+
+Every key of the configuration, generated from the models in `workflow_scripts/lib/config.py` by `make docs`.
+`config.yaml` is the demo with comments; `examples/` holds complete files for real work. Unknown keys, wrong types and
+impossible combinations stop before any job, with the key's name. For completion and checks in an editor, begin a
+configuration with
+
+```yaml
+# yaml-language-server: $schema=docs/config.schema.json
+```
+
+Numbers may be written as `1e-4`. Nothing here is about a machine: cores, GPUs, memory, time and partitions are in
+`profiles/`. Batch sizes are global, over all GPUs.
+"""
+
+
+def json_schema() -> str:
+    """The schema that editors read, as JSON text."""
+    return json.dumps(Config.model_json_schema(), ensure_ascii=False, indent=2) + "\n"
+
+
+def markdown() -> str:
+    """A table of keys for the whole file and for every section."""
+    schema = Config.model_json_schema()
+    definitions = schema["$defs"]
+    parts = [HEADER, "## The whole file\n", _table(schema, definitions)]
+    seen: set[str] = set()
+    for key, field in schema["properties"].items():
+        if section := _section(field):
+            parts += _document(key, section, definitions, seen)
+    return "\n".join(parts)
+
+
+def _document(path: str, name: str, definitions: dict, seen: set[str]) -> list[str]:
+    """The section of that name and those inside it; one that occurs twice is described once."""
+    if name in seen:
+        return []
+    seen.add(name)
+    definition = definitions[name]
+    parts = [f"## `{path}`\n", definition.get("description", "") + "\n", _table(definition, definitions)]
+    for key, field in definition["properties"].items():
+        if nested := _section(field):
+            parts += _document(f"{path}.{key}", nested, definitions, seen)
+    return parts
+
+
+def _table(definition: dict, definitions: dict) -> str:
+    rows = ["| key | value | default | |", "|---|---|---|---|"]
+    required = definition.get("required", [])
+    for key, field in definition["properties"].items():
+        default = "needed" if key in required else _default(field.get("default"))
+        description = " ".join(field.get("description", "").split()) or _about(field, definitions)
+        cells = [f"`{key}`", _kind(field), default, description]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _section(field: dict) -> str | None:
+    """Name of the section that a field holds (or a list of, or nothing instead of), if any."""
+    for option in [field, field.get("items", {}), *field.get("anyOf", [])]:
+        if reference := option.get("$ref"):
+            return reference.rsplit("/", 1)[1]
+    return None
+
+
+def _about(field: dict, definitions: dict) -> str:
+    section = _section(field)
+    return definitions[section].get("description", "") if section else ""
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return "the section's own" if value else "{}"
+    return f"`{json.dumps(value, ensure_ascii=False)}`"
+
+
+def _kind(field: dict) -> str:
+    if options := field.get("anyOf"):
+        return " or ".join(_kind(option) for option in options if option.get("type") != "null")
+    if "$ref" in field:
+        return "section"
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    kind = field.get("type", "any")
+    if kind == "array":
+        length = field.get("minItems") if field.get("minItems") == field.get("maxItems") else None
+        return f"list of {f'{length} × ' if length else ''}{_kind(field.get('items', {}))}"
+    if kind == "object":
+        return "mapping"
+    name = {"string": "text", "integer": "whole number", "number": "number", "boolean": "yes or no"}.get(
+        kind, kind
+    )
+    if field.get("format") == "path":
+        name = "path"
+    return name + _bounds(field)
+
+
+def _bounds(field: dict) -> str:
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field]
+    return f" {' and '.join(limits)}" if limits else ""

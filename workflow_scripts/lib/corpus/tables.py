@@ -1,0 +1,60 @@
+"""The two tables that every later stage reads: videos and captions, a parquet file a shard."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workflow_scripts.lib.errors import UserError
+
+VIDEOS = pa.schema(
+    [
+        pa.field("index", pa.int64(), nullable=False),  # position in the corpus, from 0; the key is vid_{index}
+        pa.field("source", pa.string(), nullable=False),  # the annotation's own name of the video
+        pa.field("path", pa.string(), nullable=False),  # relative to the corpus root
+        pa.field("start_s", pa.float64()),  # the clip inside its file; null: from the beginning
+        pa.field("end_s", pa.float64()),  # null: to the end
+        pa.field("split", pa.string(), nullable=False),  # train, val or test
+    ]
+)
+CAPTIONS = pa.schema(
+    [
+        pa.field("video", pa.int64(), nullable=False),
+        pa.field("caption", pa.int32(), nullable=False),  # position among the video's captions, from 0
+        pa.field("key", pa.string(), nullable=False),  # vid_{video}#cap_{caption}
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("start_s", pa.float64()),  # the moment, in seconds from the start of the clip; null: all of it
+        pa.field("end_s", pa.float64()),
+        pa.field("attributes", pa.map_(pa.string(), pa.string())),  # words that a right caption holds, by kind
+    ]
+)
+SPLITS = ("train", "val", "test")
+
+
+def shard_files(folder: Path, pattern: str, shards: int) -> list[Path]:
+    """The files of shards 0 to shards-1; UserError names the first that is missing.
+
+    Counting, not listing the folder: files of a former, larger number of shards are not picked up.
+    """
+    files = [Path(folder) / (pattern % shard) for shard in range(shards)]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: missing; {shards} shards are expected here")
+    return files
+
+
+def read_shards(folder: Path, table: str, shards: int, columns: list[str] | None = None) -> pa.Table:
+    """All rows of `table` ("videos" or "captions") in corpus order."""
+    files = shard_files(folder, f"{table}_%03d.parquet", shards)
+    return pa.concat_tables(pq.read_table(file, columns=columns) for file in files)
+
+
+def read_rows(folder: Path, table: str, shards: int) -> Iterator[dict]:
+    """The same, a dict a row; `attributes` as a dict."""
+    for row in read_shards(folder, table, shards).to_pylist():
+        if "attributes" in row:
+            row["attributes"] = dict(row["attributes"] or [])
+        yield row
