@@ -15,7 +15,12 @@ VIDEOS = expand(f"{CORPUS}/videos_{{shard}}.parquet", shard=SHARDS)
 
 # What each shard is made of, read from the annotations before the DAG is built: this decides which shards
 # an edit of the annotation file touches.
-SHARD_DIGESTS = shard_digests(CONFIG.corpus, cache=f"{RESOURCES}/.shard_digests.json")
+try:
+    SHARD_DIGESTS = shard_digests(
+        CONFIG.corpus, cache=f"{RESOURCES}/.shard_digests.json"
+    )
+except UserError as error:
+    raise WorkflowError(str(error)) from None
 
 
 if DEMO_CORPUS:
@@ -83,10 +88,12 @@ rule ingest_corpus:
 
 
 rule corpus_shard:
-    # `ancient`, and the digest as the trigger: a video added at the end makes the last shard anew, and no other.
+    # The frozen digest is what starts this again, not the ingest: a video added at the end makes the last shard
+    # anew, and no other.
     input:
         videos=ancient(rules.ingest_corpus.output.videos),
         captions=ancient(rules.ingest_corpus.output.captions),
+        digest=f"{CORPUS}/.digest_{{shard}}.txt",
     output:
         videos=f"{CORPUS}/videos_{{shard}}.parquet",
         captions=f"{CORPUS}/captions_{{shard}}.parquet",
@@ -100,7 +107,6 @@ rule corpus_shard:
         mem_mb=1000,
         runtime=10,
     params:
-        digest=lambda wildcards: SHARD_DIGESTS[int(wildcards.shard)],
         videos_per_shard=CONFIG.corpus.videos_per_shard,
     shell:
         "python -m workflow_scripts.corpus_shard"

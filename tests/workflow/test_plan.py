@@ -1,0 +1,59 @@
+"""What a user sees before anything runs."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.workflow.planning import ROOT, Scratch, demo_config
+
+
+def test_a_dry_run_on_a_fresh_checkout_shows_every_job(tmp_path):
+    config = demo_config()
+    jobs = Scratch(tmp_path, config).planned()
+    shards = config["corpus"]["shards"]
+    for rule in ("corpus_shard", "extract_frames", "pack_pairs", "extract_features"):
+        assert jobs[rule] == shards
+    commands = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")} - {"__init__", "config_docs"}
+    assert commands == {rule for rule in jobs if not rule.startswith("freeze_")}, "every command is a rule of the demo"
+
+
+def test_a_config_error_stops_before_any_job(tmp_path):
+    config = demo_config()
+    config["retrieval"]["epoch"] = 5
+    output = Scratch(tmp_path, config).snakemake("--dry-run", check=False)
+    assert "retrieval.epoch: unknown key" in output and "epochs" in output
+    assert "Traceback" not in output and "Job stats" not in output
+
+
+def test_a_missing_annotation_file_stops_with_its_name(tmp_path):
+    config = demo_config()
+    config["corpus"] |= {"adapter": "csv", "annotations": "없는 파일.csv"}
+    output = Scratch(tmp_path, config).snakemake("--dry-run", check=False)
+    assert "없는 파일.csv" in output and "Traceback" not in output
+
+
+def test_own_config_is_not_merged_with_the_demo(tmp_path):
+    """What the demo sets and an own file leaves out has its default, not the demo's value."""
+    config = demo_config()
+    del config["captioner"], config["report"]
+    scratch = Scratch(tmp_path, demo_config())
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    output = scratch.snakemake("--dry-run", "--configfile", "own.yaml")
+    assert "train_retrieval" in output and "train_captioner" not in output
+
+
+def test_more_gpus_do_not_invalidate_a_model(tmp_path):
+    scratch = Scratch(tmp_path, demo_config())
+    scratch.pretend_run()
+    output = scratch.snakemake("--dry-run", "--set-resources", "train_clip:gpu=4")
+    assert "Nothing to be done" in output
+
+
+@pytest.mark.slow
+def test_snakemake_finds_nothing_to_complain_about():
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

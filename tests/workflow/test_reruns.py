@@ -1,0 +1,128 @@
+"""Which edit makes which rules run again: the table that users rely on."""
+
+import copy
+import shutil
+
+import pytest
+
+from tests.workflow.planning import Scratch, demo_config
+
+CAPTIONER = {
+    "make_demo_language_model",
+    "train_captioner_stage1",
+    "train_captioner_stage2",
+    "generate_captions",
+    "evaluate_captions",
+}
+RETRIEVAL = {"train_retrieval", "evaluate_retrieval"}
+REPORT = {"collect_metrics", "build_report"}
+CLIP_ON = {"make_demo_clip_model", "pack_pairs", "train_clip", "evaluate_clip"}
+FEATURES_ON = (
+    {"extract_features", "collect_features"} | RETRIEVAL | (CAPTIONER - {"make_demo_language_model"}) | REPORT
+)
+
+EDITS = {
+    "a comment": (None, None, set()),
+    "captioner": ("captioner.stage2.epochs", 9, {"freeze_config"} | CAPTIONER | REPORT),
+    "retrieval": ("retrieval.lr", 1e-5, {"freeze_config"} | RETRIEVAL | REPORT),
+    "report": ("report.title", "한국어 제목", {"freeze_config", "build_report"}),
+    "an encoder": ("features.encoders.0.batch_size", 7, {"freeze_encoder"} | FEATURES_ON),
+    "clip": ("clip.epochs", 1, {"freeze_config"} | CLIP_ON | FEATURES_ON),
+    "frames": (
+        "frames.jpeg_quality",
+        50,
+        {"freeze_config", "extract_frames"} | CLIP_ON | FEATURES_ON,
+    ),
+}
+
+
+def edit(config: dict, path: str | None, value) -> dict:
+    config = copy.deepcopy(config)
+    if path:
+        *parents, last = path.split(".")
+        place = config
+        for part in parents:
+            place = place[int(part)] if isinstance(place, list) else place[part]
+        place[last] = value
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished_demo(tmp_path_factory):
+    scratch = Scratch(tmp_path_factory.mktemp("demo"), demo_config())
+    scratch.pretend_run()
+    return scratch
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_reruns_its_own_rules(finished_demo, name):
+    path, value, expected = EDITS[name]
+    finished_demo.configure(edit(demo_config(), path, value), comment=name)
+    assert set(finished_demo.planned()) == expected
+
+
+def own_videos(annotations: str) -> dict:
+    config = demo_config()
+    config["corpus"] = {
+        "name": "own",
+        "adapter": "csv",
+        "annotations": annotations,
+        "videos_per_shard": 2,
+        "shards": 3,
+        "languages": ["en"],
+    }
+    del config["clip"]
+    encoder = {"name": "clip", "kind": "open_clip", "model": "ViT-B-32", "token_grid": [2, 2]}
+    config["features"] = {"encoders": [encoder]}
+    return config
+
+
+def rows(count: int) -> str:
+    return "video,caption\n" + "".join(f"비디오 {i}.mp4,caption {i}\n" for i in range(count))
+
+
+@pytest.fixture(scope="module")
+def finished_own(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "captions.csv").write_text(rows(5), encoding="utf-8")
+    scratch = Scratch(folder, own_videos("captions.csv"))
+    scratch.pretend_run()
+    assert scratch.planned() == {}
+    return scratch
+
+
+def copied(scratch: Scratch, folder) -> Scratch:
+    shutil.copytree(scratch.folder, folder / "copy", copy_function=shutil.copy2)
+    return Scratch(folder / "copy", own_videos("captions.csv"))
+
+
+def test_a_video_at_the_end_touches_only_the_last_shard(finished_own, tmp_path):
+    scratch = copied(finished_own, tmp_path)
+    (scratch.folder / "captions.csv").write_text(rows(6), encoding="utf-8")
+    jobs = scratch.planned()
+    assert {name: jobs[name] for name in ("ingest_corpus", "corpus_shard", "extract_frames", "extract_features")} == {
+        "ingest_corpus": 1, "corpus_shard": 1, "extract_frames": 1, "extract_features": 1,
+    }  # fmt: skip
+    assert set(jobs) >= RETRIEVAL | CAPTIONER | REPORT
+
+
+def test_an_edited_caption_touches_only_its_shard(finished_own, tmp_path):
+    scratch = copied(finished_own, tmp_path)
+    text = rows(5).replace("caption 0", "another caption")
+    (scratch.folder / "captions.csv").write_text(text, encoding="utf-8")
+    assert scratch.planned()["corpus_shard"] == 1
+
+
+def test_a_touched_annotation_file_is_read_again_and_nothing_else(finished_own, tmp_path):
+    scratch = copied(finished_own, tmp_path)
+    (scratch.folder / "captions.csv").write_text(rows(5), encoding="utf-8")
+    assert set(scratch.planned()) <= {"ingest_corpus", "collect_metrics", "build_report"}
+
+
+def test_another_run_shares_corpus_and_frames(finished_own, tmp_path):
+    scratch = copied(finished_own, tmp_path)
+    config = own_videos("captions.csv") | {"run": "second", "seed": 5}
+    scratch.configure(config)
+    assert not {"ingest_corpus", "corpus_shard", "extract_frames", "extract_features"} & set(
+        scratch.planned()
+    )
