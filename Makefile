@@ -5,7 +5,7 @@ CORES ?= all
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test test-all lint docs lock env clean-demo
+.PHONY: demo test test-all lint docs dag lock env
 demo: env          ## the whole pipeline on the synthetic corpus, on the CPU
 	snakemake --cores $(CORES)
 	@echo "Open results/demo/report/index.html"
@@ -21,6 +21,11 @@ lint: env
 
 docs: env          ## what is generated from the config models
 	python -m workflow_scripts.config_docs --markdown docs/config.md --schema docs/config.schema.json
+
+dag: env           ## docs/dag.svg, by graphviz: the rules of the demo without the freeze_ ones
+	snakemake --rulegraph 2>/dev/null \
+	    | gvpr -c 'N[match(label, "freeze_") == 0 || label == "all"] {delete($$G, $$)}' | tred \
+	    | dot -Grankdir=LR -Nfontname=Helvetica -Tsvg -o docs/dag.svg
 
 lock: env          ## after editing envs/requirements.in
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
