@@ -323,6 +323,8 @@ class RetrievalConfig(Section):
     def _heads_divide(self):
         if self.hidden_size % self.n_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}")
+        if self.map_size > self.max_ctx_l:
+            raise ValueError(f"map_size {self.map_size} is larger than max_ctx_l {self.max_ctx_l}")
         return self
 
 

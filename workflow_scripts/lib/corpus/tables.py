@@ -6,11 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workflow_scripts.lib.corpus.annotations import SPLITS as SPLITS  # train, val, test: from here, too
 from workflow_scripts.lib.errors import UserError
 
 VIDEOS = pa.schema(
     [
-        pa.field("index", pa.int64(), nullable=False),  # position in the corpus, from 0; the key is vid_{index}
+        pa.field(
+            "index", pa.int64(), nullable=False
+        ),  # position in the corpus, from 0; the key is vid_{index}
         pa.field("source", pa.string(), nullable=False),  # the annotation's own name of the video
         pa.field("path", pa.string(), nullable=False),  # relative to the corpus root
         pa.field("start_s", pa.float64()),  # the clip inside its file; null: from the beginning
@@ -26,12 +29,15 @@ CAPTIONS = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("language", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
-        pa.field("start_s", pa.float64()),  # the moment, in seconds from the start of the clip; null: all of it
+        pa.field(
+            "start_s", pa.float64()
+        ),  # the moment, in seconds from the start of the clip; null: all of it
         pa.field("end_s", pa.float64()),
-        pa.field("attributes", pa.map_(pa.string(), pa.string())),  # words that a right caption holds, by kind
+        pa.field(
+            "attributes", pa.map_(pa.string(), pa.string())
+        ),  # words that a right caption holds, by kind
     ]
 )
-SPLITS = ("train", "val", "test")
 
 
 def shard_files(folder: Path, pattern: str, shards: int) -> list[Path]:

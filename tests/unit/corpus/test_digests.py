@@ -1,0 +1,116 @@
+"""Which edits of the annotations change which shard's digest."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from workflow_scripts.lib.config import CorpusConfig
+from workflow_scripts.lib.corpus import digests as module
+from workflow_scripts.lib.corpus.digests import shard_digests
+from workflow_scripts.lib.errors import UserError
+
+
+def digests(folder, rows, **settings):
+    file = folder / "notes.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = {"videos_per_shard": 2, "shards": 4, **settings}
+    config = CorpusConfig(name="c", adapter="jsonl", annotations=file, **settings)
+    return shard_digests(config, folder / "cache.json")
+
+
+def rows(count):
+    return [{"video": f"{i}.mp4", "caption": f"text {i}"} for i in range(count)]
+
+
+def changed(before, after):
+    return [shard for shard, (one, two) in enumerate(zip(before, after, strict=True)) if one != two]
+
+
+def test_one_digest_a_shard_and_the_same_each_time(tmp_path):
+    first = digests(tmp_path, rows(5))
+    assert len(first) == 4
+    assert len(set(first[:3])) == 3
+    (tmp_path / "cache.json").unlink()
+    assert digests(tmp_path, rows(5)) == first
+
+
+def test_a_video_at_the_end_changes_the_last_shard_alone(tmp_path):
+    before = digests(tmp_path, rows(5))
+    assert changed(before, digests(tmp_path, rows(6))) == [2]
+    assert changed(digests(tmp_path, rows(6)), digests(tmp_path, rows(7))) == [3]
+
+
+def test_an_edited_caption_changes_its_shard_alone(tmp_path):
+    before, edited = digests(tmp_path, rows(8)), rows(8)
+    edited[3]["caption"] = "other"
+    assert changed(before, digests(tmp_path, edited)) == [1]
+
+
+def test_what_is_not_read_changes_nothing(tmp_path):
+    before, edited = digests(tmp_path, rows(8)), rows(8)
+    edited[3]["licence"] = "CC0"
+    assert changed(before, digests(tmp_path, edited)) == []
+    assert changed(before, digests(tmp_path, rows(8), on_problem="quarantine")) == []
+
+
+def test_settings_that_make_other_rows_change_the_digests(tmp_path):
+    before = digests(tmp_path, rows(8))
+    assert changed(before, digests(tmp_path, rows(8), languages=["ko"])) == [0, 1, 2, 3]
+    assert digests(tmp_path, rows(8), videos_per_shard=4)[0] != before[0]
+
+
+def test_bad_rows_do_not_prevent_digests(tmp_path):
+    bad = {"video": "../x.mp4", "caption": ""}
+    assert digests(tmp_path, [bad, *rows(5)]) == digests(tmp_path, rows(5))
+
+
+def test_a_second_call_does_not_read_the_annotations(tmp_path, monkeypatch):
+    first = digests(tmp_path, rows(5))
+    config = CorpusConfig(
+        name="c", adapter="jsonl", annotations=tmp_path / "notes.jsonl", videos_per_shard=2, shards=4
+    )
+    monkeypatch.setattr(module, "read_corpus", lambda *_, **__: pytest.fail("read again"))
+    assert shard_digests(config, tmp_path / "cache.json") == first
+    os.utime(tmp_path / "notes.jsonl", ns=(0, 0))
+    with pytest.raises(pytest.fail.Exception):
+        shard_digests(config, tmp_path / "cache.json")
+
+
+def test_a_broken_cache_is_made_anew(tmp_path):
+    first = digests(tmp_path, rows(5))
+    (tmp_path / "cache.json").write_text("[]")
+    assert digests(tmp_path, rows(5)) == first
+
+
+def test_missing_annotations_are_told(tmp_path):
+    config = CorpusConfig(name="c", adapter="csv", annotations=tmp_path / "no.csv")
+    with pytest.raises(UserError, match=r"no\.csv.*corpus\.annotations"):
+        shard_digests(config, tmp_path / "cache.json")
+
+
+def demo(videos=480, shards=3, **drawn):
+    corpus = CorpusConfig(
+        name="d", adapter="demo", videos_per_shard=240, shards=shards, demo={"videos": videos, **drawn}
+    )
+    return shard_digests(corpus, "/nowhere/cache.json")
+
+
+def test_demo_needs_no_rendered_file():
+    before = demo()
+    assert changed(before, demo(videos=481)) == [2]
+    assert changed(before, demo(videos=479)) == [1]
+    assert changed(before, demo(seed=1)) == [0, 1]
+    assert changed(before, demo(moments=2)) == [0, 1]
+
+
+def test_digests_import_nothing_heavy():
+    code = (
+        "import sys, workflow_scripts.lib.corpus.digests\n"
+        "heavy = {'torch', 'pyarrow', 'pandas', 'numpy', 'av'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

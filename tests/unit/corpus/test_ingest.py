@@ -1,0 +1,86 @@
+"""The written tables, the list of problems, and the cut into shards."""
+
+import json
+
+import pytest
+
+from workflow_scripts.lib.config import CorpusConfig
+from workflow_scripts.lib.corpus import ingest as module
+from workflow_scripts.lib.corpus.ingest import ingest
+from workflow_scripts.lib.corpus.shards import write_shard
+from workflow_scripts.lib.corpus.tables import CAPTIONS, VIDEOS, read_rows, read_shards
+from workflow_scripts.lib.errors import UserError
+
+
+def run(folder, lines, **settings):
+    """Ingest these csv lines; the three outputs."""
+    file = folder / "notes.csv"
+    file.write_text("video,caption\n" + "".join(line + "\n" for line in lines), encoding="utf-8")
+    settings = {"videos_per_shard": 4, "shards": 3, **settings}
+    config = CorpusConfig(name="c", adapter="csv", annotations=file, **settings)
+    outputs = [folder / name for name in ("videos.parquet", "captions.parquet", "problems.jsonl")]
+    ingest(config, file, *outputs)
+    return outputs
+
+
+def rows(count):
+    return [f"v{i}.mp4,caption {i} {j}" for i in range(count) for j in range(2)]
+
+
+def test_shards_put_together_are_the_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS_PER_GROUP", 3)  # several row groups
+    videos, captions, problems = run(tmp_path, rows(10))
+    assert problems.read_text() == ""
+    for shard in range(3):
+        write_shard(
+            videos, captions, shard, 4,
+            tmp_path / f"videos_{shard:03d}.parquet", tmp_path / f"captions_{shard:03d}.parquet",
+        )  # fmt: skip
+    assert [len(read_shards(tmp_path, "videos", n)) for n in (1, 2, 3)] == [4, 8, 10]
+    assert read_shards(tmp_path, "videos", 3).schema.equals(VIDEOS)
+    assert read_shards(tmp_path, "captions", 3).schema.equals(CAPTIONS)
+    assert [row["index"] for row in read_rows(tmp_path, "videos", 3)] == list(range(10))
+    together = list(read_rows(tmp_path, "captions", 3))
+    assert [row["key"] for row in together] == [f"vid_{i}#cap_{j}" for i in range(10) for j in range(2)]
+    assert together[-1]["text"] == "caption 9 1"
+
+
+def test_shard_beyond_the_corpus_is_empty(tmp_path):
+    videos, captions, _ = run(tmp_path, rows(3))
+    write_shard(videos, captions, 2, 4, tmp_path / "videos_000.parquet", tmp_path / "captions_000.parquet")
+    assert list(read_rows(tmp_path, "videos", 1)) == list(read_rows(tmp_path, "captions", 1)) == []
+
+
+def test_problems_fail_with_the_first_ten_and_are_listed(tmp_path):
+    bad = [f"b{i}.mp4," for i in range(8)]
+    with pytest.raises(UserError) as error:
+        run(tmp_path, rows(2) + bad)
+    assert f"{tmp_path}/notes.csv:6: the caption is empty; write the caption" in str(error.value)
+    assert "16 problems (8 empty_caption, 8 no_caption)" in str(error.value)
+    assert "and 6 more" in str(error.value)
+    assert "on_problem" in str(error.value)
+    assert not (tmp_path / "videos.parquet").exists()
+    listed = [json.loads(line) for line in (tmp_path / "problems.jsonl").read_text().splitlines()]
+    assert len(listed) == 16
+    assert listed[0] == {
+        "file": f"{tmp_path}/notes.csv", "line": 6, "kind": "empty_caption", "what": "the caption is empty",
+    }  # fmt: skip
+
+
+def test_quarantine_leaves_out_and_lists(tmp_path):
+    videos, _, problems = run(tmp_path, ["bad.mp4,", *rows(2)], on_problem="quarantine")
+    assert len(problems.read_text().splitlines()) == 2
+    write_shard(
+        videos, tmp_path / "captions.parquet", 0, 4, tmp_path / "videos_000.parquet", tmp_path / "c.parquet"
+    )
+    assert [row["path"] for row in read_rows(tmp_path, "videos", 1)] == ["v0.mp4", "v1.mp4"]
+
+
+def test_more_videos_than_shards_take(tmp_path):
+    with pytest.raises(UserError, match=r"13 videos.*set corpus\.shards to 4"):
+        run(tmp_path, rows(13))
+
+
+def test_no_usable_video(tmp_path):
+    with pytest.raises(UserError, match=r"notes\.csv: no video"):
+        run(tmp_path, [])

@@ -1,0 +1,57 @@
+"""A corpus of random features that can be learned: each caption's tokens are made of its video's frames."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workflow_scripts.lib.config import RetrievalConfig
+from workflow_scripts.lib.corpus.tables import CAPTIONS
+from workflow_scripts.lib.features.shards import ShardWriter
+from workflow_scripts.lib.keys import caption_key, video_key
+
+WIDTH = 12
+
+
+def small_config(**changes) -> RetrievalConfig:
+    """A model that trains in seconds."""
+    sizes = dict(hidden_size=16, n_heads=2, map_size=4, max_ctx_l=8, max_desc_l=6, batch_size=4, epochs=3)
+    return RetrievalConfig(**{"encoder": "clip", "lr": 1e-3, "warmup": 0.1, "hard_negative_start_epoch": 2, **sizes, **changes})
+
+
+def make_corpus(folder: Path, splits: dict[str, int], *, without_features: tuple[int, ...] = (), sentences=True) -> Path:
+    """Tables in folder/corpus and features in folder/features, in one shard; returns the folder.
+
+    `splits` says how many videos each split has. Every video has an English and a Korean caption.
+    """
+    rng = np.random.default_rng(0)
+    names = [name for name, count in splits.items() for _ in range(count)]
+    rows, frames, tokens = [], {}, {}
+    for video, split in enumerate(names):
+        # From one frame up to more than max_ctx_l.
+        frames[video_key(video)] = rng.normal(size=(1 + 5 * video % 13, WIDTH))
+        for caption, (language, text) in enumerate([("en", f"video {video}"), ("ko", f"영상 {video}")]):
+            key = caption_key(video, caption)
+            rows.append(
+                {"video": video, "caption": caption, "key": key, "split": split, "language": language, "text": text}
+            )
+            noise = rng.normal(size=(2 + video % 7, WIDTH)) * 0.1
+            tokens[key] = frames[video_key(video)].mean(axis=0) + noise
+    (folder / "corpus").mkdir(parents=True)
+    table = pa.Table.from_pylist(rows, schema=pa.schema([*CAPTIONS]))
+    pq.write_table(table, folder / "corpus/captions_000.parquet")
+    left_out = {video_key(video) for video in without_features}
+    _write(folder, "FeatureData/video", {key: rows for key, rows in frames.items() if key not in left_out})
+    _write(folder, "TextData/text", tokens)
+    if sentences:
+        _write(folder, "SentenceData/sentence", {key: value.mean(axis=0, keepdims=True) for key, value in tokens.items()})
+    return folder
+
+
+def _write(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
+    path = folder / "features" / f"{name}_shard_000.hdf5"
+    path.parent.mkdir(parents=True)
+    with ShardWriter(path, encoder={"model": "random"}, dtype="float32") as writer:
+        for key, array in arrays.items():
+            writer.write(key, array)

@@ -1,0 +1,34 @@
+"""Draw the report: one HTML page that opens offline."""
+
+import argparse
+from pathlib import Path
+
+from workflow_scripts.lib.config import ReportConfig, load_section
+from workflow_scripts.lib.errors import run_command
+from workflow_scripts.lib.files import read_json, whole_file
+from workflow_scripts.lib.report.media import Media
+from workflow_scripts.lib.report.page import build_page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="the frozen section `report`")
+    parser.add_argument("--results", type=Path, required=True, help="folder of the run, with metrics.json in it")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus tables")
+    parser.add_argument("--frames", type=Path, required=True, help="folder of the frames and their status tables")
+    parser.add_argument("--shards", type=int, required=True, help="number of shards")
+    parser.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files")
+    parser.add_argument("--report", type=Path, required=True, help="the page to write")
+    args = parser.parse_args()
+
+    config = load_section(ReportConfig, args.config)
+    metrics = read_json(args.results / "metrics.json")
+    with Media(args.corpus, args.frames, args.shards) as media:
+        page = build_page(config, metrics, args.results, media, args.benchmarks)
+    with whole_file(args.report) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    print(f"{args.report}: {len(page.encode()) / 2**20:.1f} MiB", flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)

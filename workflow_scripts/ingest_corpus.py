@@ -1,0 +1,26 @@
+"""Read and check the whole annotation file: one table of videos, one of captions, and a list of problems."""
+
+import argparse
+from pathlib import Path
+
+from workflow_scripts.lib.config import CorpusConfig, load_section
+from workflow_scripts.lib.corpus.ingest import ingest
+from workflow_scripts.lib.errors import run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="frozen `corpus` section")
+    parser.add_argument(
+        "--annotations", type=Path, required=True, help="annotation file, in the format of corpus.adapter"
+    )
+    parser.add_argument("--videos", type=Path, required=True, help="table of videos to write (parquet)")
+    parser.add_argument("--captions", type=Path, required=True, help="table of captions to write (parquet)")
+    parser.add_argument("--problems", type=Path, required=True, help="list of problems to write (jsonl)")
+    args = parser.parse_args()
+    config = load_section(CorpusConfig, args.config)
+    ingest(config, args.annotations, args.videos, args.captions, args.problems)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,178 @@
+"""Training of a stage with transformers.Trainer: arguments, checkpoints, curve."""
+
+import csv
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from workflow_scripts.lib.captioner.data import Collator
+from workflow_scripts.lib.config import Stage
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.files import read_json, whole_file, write_json
+
+MADE_BY = "made_by.json"
+CURVE = {"loss": "train_loss", "eval_loss": "val_loss", "learning_rate": "lr", "grad_norm": "grad_norm"}
+
+
+def train_projector_only(model: PeftModel) -> None:
+    """Stage 1: the adapters, which change nothing yet, stay as they are."""
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.requires_grad_(False)
+
+
+def trainable_parameters(model: torch.nn.Module) -> int:
+    """Number of parameters that are trained."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def training_arguments(
+    stage: Stage, checkpoints: Path, *, precision: str, seed: int, steps_an_epoch: int, validate: bool
+) -> TrainingArguments:
+    """The stage in the Trainer's words. UserError when the processes cannot share the global batch evenly."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    passes = stage.accumulation * world
+    if stage.batch_size % passes:
+        raise UserError(
+            f"captioner: a batch_size of {stage.batch_size} cannot be shared by {world} processes with "
+            f"accumulation {stage.accumulation}; make it a multiple of {passes}"
+        )
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        per_device_train_batch_size=stage.batch_size // passes,
+        per_device_eval_batch_size=2 * stage.batch_size // passes,
+        gradient_accumulation_steps=stage.accumulation,
+        num_train_epochs=stage.epochs,
+        learning_rate=stage.lr,
+        lr_scheduler_type="cosine",
+        warmup_steps=stage.warmup,  # below 1: a share of the optimizer steps
+        weight_decay=stage.weight_decay,
+        max_grad_norm=1.0,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        eval_strategy="epoch" if validate else "no",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=validate,
+        metric_for_best_model="loss",
+        logging_steps=max(1, steps_an_epoch // 10),
+        prediction_loss_only=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to=[],
+        disable_tqdm=True,
+        seed=seed,
+        data_seed=seed,
+    )
+    # Several GPUs are used through torchrun; a plain start must not fall into DataParallel.
+    _ = arguments.device
+    arguments._n_gpu = min(1, arguments._n_gpu)
+    return arguments
+
+
+def train_stage(
+    model: PeftModel,
+    stage: Stage,
+    train: Dataset,
+    val: Dataset,
+    collator: Collator,
+    *,
+    checkpoints: Path,
+    made_by: Mapping[str, Any],
+    precision: str,
+    seed: int,
+    callbacks: list[TrainerCallback] | None = None,
+) -> Trainer:
+    """Train what is trainable in `model`, and leave it with the weights of the epoch that validated best.
+
+    Without validation captions: those of the last epoch. A checkpoint that the same configuration and inputs
+    (`made_by`) left in `checkpoints` is continued, with the curve of an uninterrupted run; others are removed.
+    """
+    if not len(train):
+        raise UserError(
+            "captioner: no training captions with frames; look at the frames' status tables for the reasons"
+        )
+    model.base_model.model.config.label_smoothing = stage.label_smoothing
+    arguments = training_arguments(
+        stage,
+        checkpoints,
+        precision=precision,
+        seed=seed,
+        steps_an_epoch=math.ceil(len(train) / stage.batch_size),
+        validate=len(val) > 0,
+    )
+    with arguments.main_process_first(local=False):
+        last = usable_checkpoint(checkpoints, made_by)
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        data_collator=collator,
+        train_dataset=train,
+        eval_dataset=val if len(val) else None,
+        callbacks=callbacks,
+    )
+    if trainer.is_world_process_zero():
+        print(f"{trainable_parameters(model):,} parameters are trained", flush=True)
+        if last is not None:
+            print(f"continuing from {last}", flush=True)
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    return trainer
+
+
+def usable_checkpoint(folder: Path, made_by: Mapping[str, Any]) -> Path | None:
+    """The last whole checkpoint made by the same configuration and inputs; all others are removed."""
+    record = folder / MADE_BY
+    if folder.is_dir():
+        before = read_json(record) if record.is_file() else {}
+        changed = sorted(key for key in {*before, *made_by} if before.get(key) != made_by.get(key))
+        if changed:
+            print(
+                f"{folder}: checkpoints of another run ({', '.join(changed)}) are removed; starting anew",
+                flush=True,
+            )
+            shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(record, dict(made_by))
+    whole = {}
+    for checkpoint in folder.glob("checkpoint-*"):
+        if _is_whole(checkpoint):
+            whole[int(checkpoint.name.rpartition("-")[2])] = checkpoint
+        else:
+            shutil.rmtree(checkpoint)  # a kill cut it off
+    return whole[max(whole)] if whole else None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """The Trainer writes trainer_state.json last."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def write_curve(path: Path, history: list[dict[str, float]]) -> None:
+    """`step`, `epoch`, `train_loss`, `val_loss`, `lr`, `grad_norm`: the Trainer's log as CSV, blank where not measured.
+
+    The training loss is the smoothed one where the stage smooths labels, the validation loss never is.
+    """
+    rows: dict[int, dict[str, float]] = {}
+    for entry in history:
+        measured = {CURVE[key]: value for key, value in entry.items() if key in CURVE}
+        if measured:
+            row = rows.setdefault(entry["step"], {"step": entry["step"], "epoch": round(entry["epoch"], 4)})
+            row.update(measured)
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, ["step", "epoch", *CURVE.values()])
+        writer.writeheader()
+        writer.writerows(rows[step] for step in sorted(rows))

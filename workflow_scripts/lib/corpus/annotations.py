@@ -1,0 +1,80 @@
+"""What an adapter yields: annotated videos with their captions, and rows that it cannot read.
+
+Standard library only: these are read whenever the DAG is built, and that must take no time.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+
+# Every kind of problem an annotation can have, and what is to be done about it.
+PROBLEMS = {
+    "bad_row": "mend the row or remove it",
+    "bad_encoding": "save the file as UTF-8",
+    "empty_caption": "write the caption or remove it",
+    "no_caption": "give the video a caption or remove it",
+    "duplicate_video": "put all captions of a video into consecutive rows, and each video in once",
+    "duplicate_caption": "remove one of them",
+    "path_outside_root": "set corpus.root to the folder that holds all videos",
+    "bad_moment": "times are seconds, from 0 on, and the end lies after the start",
+    "unknown_language": "add the language to corpus.languages, or remove the caption",
+    "bad_split": f"write {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, or leave it empty",
+}
+
+
+@dataclass(slots=True)
+class Caption:
+    """One caption as annotated; times are seconds from the start of the clip, None is open."""
+
+    text: str
+    line: int
+    language: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class AnnotatedVideo:
+    """One video, or one clip of a video file, as annotated; `path` as written, `line` for messages."""
+
+    path: str
+    line: int
+    captions: list[Caption]
+    split: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in one line of the annotation file; `kind` is a key of PROBLEMS."""
+
+    line: int
+    kind: str
+    what: str
+
+    def row(self, file: Path) -> dict:
+        """As it is listed in problems.jsonl."""
+        return {"file": str(file), "line": self.line, "kind": self.kind, "what": self.what}
+
+    def sentence(self, file: Path) -> str:
+        """`file:line: what was found; what to do`."""
+        return f"{file}:{self.line}: {self.what}; {PROBLEMS[self.kind]}"
+
+
+Adapter = Callable[[Path], Iterator[AnnotatedVideo | Problem]]
+
+
+def seconds(value: object) -> float | None:
+    """A time in seconds; None and empty text stay open. ValueError when it is neither."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"a number of seconds is expected, found {value!r}")
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"a number of seconds is expected, found {str(value)!r}") from None

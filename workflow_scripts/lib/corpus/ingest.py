@@ -1,0 +1,119 @@
+"""The whole annotation file as two tables, written by streaming, and the list of its problems."""
+
+import json
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workflow_scripts.lib.config import CorpusConfig
+from workflow_scripts.lib.corpus.annotations import Problem
+from workflow_scripts.lib.corpus.checks import read_corpus
+from workflow_scripts.lib.corpus.tables import CAPTIONS, VIDEOS
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.files import whole_file
+
+ROWS_PER_GROUP = 20_000
+SHOWN = 10
+
+
+class ProblemLog:
+    """problems.jsonl, written as they are found; the first few and their number stay for the message."""
+
+    def __init__(self, annotations: Path, handle):
+        self.annotations, self.handle = annotations, handle
+        self.kinds: Counter[str] = Counter()
+        self.first: list[str] = []
+
+    def __call__(self, problem: Problem) -> None:
+        self.kinds[problem.kind] += 1
+        if len(self.first) < SHOWN:
+            self.first.append(problem.sentence(self.annotations))
+        self.handle.write(json.dumps(problem.row(self.annotations), ensure_ascii=True) + "\n")
+
+    def summary(self) -> str:
+        """`3 problems (2 empty_caption, 1 bad_row)`."""
+        total, kinds = self.kinds.total(), ", ".join(f"{n} {kind}" for kind, n in self.kinds.most_common())
+        return f"{total} problem{'s' if total != 1 else ''} ({kinds})" if total else "no problems"
+
+
+class _RowWriter:
+    """A parquet file that is fed row by row."""
+
+    def __init__(self, path: Path, schema: pa.Schema):
+        self.file = pq.ParquetWriter(path, schema)
+        self.schema, self.rows = schema, []
+
+    def add(self, rows: list[dict]) -> None:
+        self.rows += rows
+        if len(self.rows) >= ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        self.file.write_table(pa.Table.from_pylist(self.rows, self.schema))
+        self.rows = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._flush()
+        self.file.close()
+
+
+def ingest(config: CorpusConfig, annotations: Path, videos: Path, captions: Path, problems: Path) -> None:
+    """Check the annotations and write the tables `videos` and `captions` (schemas in tables.py) and `problems`.
+
+    The tables of all shards together, in bounded memory. UserError when the file cannot be read, has problems
+    and `on_problem` is "fail", holds no usable video, or holds more than the configured shards take; `problems`
+    is written then too.
+    """
+    failure = None
+    with whole_file(problems) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        log = ProblemLog(annotations, handle)
+        try:
+            _write_tables(config, annotations, videos, captions, log)
+        except UserError as error:
+            failure = error
+    print(f"{annotations}: {log.summary()}; {problems}", flush=True)
+    if failure:
+        raise failure
+
+
+def _write_tables(
+    config: CorpusConfig, annotations: Path, videos: Path, captions: Path, log: ProblemLog
+) -> None:
+    splits: Counter[str] = Counter()
+    texts = 0
+    with ExitStack() as stack:
+        video_rows = stack.enter_context(_RowWriter(stack.enter_context(whole_file(videos)), VIDEOS))
+        caption_rows = stack.enter_context(_RowWriter(stack.enter_context(whole_file(captions)), CAPTIONS))
+        for video, its_captions in read_corpus(config, annotations, log):
+            video_rows.add([video])
+            caption_rows.add(its_captions)
+            splits[video["split"]] += 1
+            texts += len(its_captions)
+        _judge(config, annotations, splits.total(), log)
+    counts = ", ".join(f"{splits[split]} {split}" for split in ("train", "val", "test"))
+    print(f"{splits.total()} videos ({counts}), {texts} captions", flush=True)
+
+
+def _judge(config: CorpusConfig, annotations: Path, videos: int, log: ProblemLog) -> None:
+    """UserError when the corpus cannot be used as it is."""
+    if log.kinds and config.on_problem == "fail":
+        more = log.kinds.total() - len(log.first)
+        lines = [*log.first, f"... and {more} more"] if more > 0 else log.first
+        raise UserError(
+            f"{annotations}: {log.summary()}:\n  " + "\n  ".join(lines) + "\n"
+            "Mend them, or set corpus.on_problem to quarantine to leave them out and go on"
+        )
+    if videos == 0:
+        raise UserError(f"{annotations}: no video that can be used; {log.summary()}")
+    if videos > config.shards * config.videos_per_shard:
+        needed = -(-videos // config.videos_per_shard)
+        raise UserError(
+            f"{annotations}: {videos} videos, but corpus.shards {config.shards} x corpus.videos_per_shard "
+            f"{config.videos_per_shard} takes {config.shards * config.videos_per_shard}; set corpus.shards to {needed}"
+        )

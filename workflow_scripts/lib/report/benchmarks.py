@@ -1,0 +1,54 @@
+"""What every rule cost, from Snakemake's benchmark files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+COLUMNS = {"s": "seconds", "cpu_time": "cpu_seconds", "max_rss": "peak_mib"}
+
+
+@dataclass(frozen=True)
+class RuleCost:
+    """A rule's jobs together; None where Snakemake measured nothing (jobs shorter than its sampling)."""
+
+    rule: str
+    jobs: int
+    seconds: float | None
+    """Wall time, summed over the jobs."""
+    cpu_seconds: float | None
+    """Processor time of all processes of a job, summed over the jobs."""
+    peak_mib: float | None
+    """Resident memory of the largest job, in MiB."""
+
+
+def rule_costs(folder: Path) -> list[RuleCost]:
+    """One entry a rule, the costliest first.
+
+    Reads `<folder>/<rule>.tsv` and everything below `<folder>/<rule>/`. A file that a killed job left
+    empty is said on stdout and left out; a folder that is not there has no rules.
+    """
+    jobs = [row for file in sorted(Path(folder).rglob("*.tsv")) for row in _rows(file, Path(folder))]
+    if not jobs:
+        return []
+    costs = []
+    for rule, rows in pd.DataFrame(jobs).groupby("rule"):
+        seconds, cpu = (rows[name].sum(min_count=1) for name in ("seconds", "cpu_seconds"))
+        costs.append(RuleCost(rule, len(rows), _known(seconds), _known(cpu), _known(rows["peak_mib"].max())))
+    return sorted(costs, key=lambda cost: (-(cost.seconds or 0), cost.rule))
+
+
+def _rows(file: Path, folder: Path) -> list[dict]:
+    rule = file.relative_to(folder).parts[0].removesuffix(".tsv")
+    try:
+        table = pd.read_csv(file, sep="\t")
+    except pd.errors.EmptyDataError:
+        print(f"{file}: empty, left out", flush=True)
+        return []
+    # `-` and `NA` stand for what was not measured.
+    numbers = table.reindex(columns=list(COLUMNS)).apply(pd.to_numeric, errors="coerce").rename(columns=COLUMNS)
+    return [{"rule": rule, **row} for row in numbers.astype(float).to_dict("records")]
+
+
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)

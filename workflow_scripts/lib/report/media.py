@@ -1,0 +1,132 @@
+"""Paths, times and pictures of the corpus's videos, for the few that the page shows."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from workflow_scripts.lib.corpus.tables import shard_files
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.frames.shard import FrameShard
+
+STRIP_GAP = 2  # pixels between two frames
+STRIP_QUALITY = 75
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video with frames."""
+
+    index: int
+    path: str
+    """As in the corpus table, with the clip's seconds behind it where it is a part of a file."""
+    timestamps: list[float]
+    """Seconds of its frames from the start of the clip."""
+    length_s: float | None
+    """Seconds, where the container tells."""
+    shard: int
+
+
+class Media:
+    """Looks videos up in the tables and tars of `shards` shards. A context manager: it keeps tars open.
+
+    Only the rows asked for stay in memory, so the size of the corpus does not matter.
+    """
+
+    def __init__(self, corpus: Path, frames: Path, shards: int):
+        self._videos = shard_files(corpus, "videos_%03d.parquet", shards)
+        self._captions = shard_files(corpus, "captions_%03d.parquet", shards)
+        self._status = shard_files(frames, "status_%03d.parquet", shards)
+        self._frames = frames
+        self._open: dict[int, FrameShard] = {}
+        self._stack = ExitStack()
+
+    def videos(self, indices: Iterable[int]) -> dict[int, Video]:
+        """{index: Video}; UserError for one that is not in the corpus."""
+        wanted = sorted(set(indices))
+        paths = {row["index"]: _shown_path(row) for row in _rows(self._videos, "index", wanted)}
+        columns = ["index", "timestamps", "duration_s"]
+        found = {
+            row["index"]: Video(row["index"], paths[row["index"]], row["timestamps"], row["duration_s"], shard)
+            for shard, file in enumerate(self._status)
+            for row in _rows([file], "index", wanted, columns)
+        }
+        if missing := set(wanted) - set(found):
+            raise UserError(f"{self._frames}: no status of video {min(missing)}; results and corpus do not belong together")
+        return found
+
+    def captions(self, videos: Iterable[int], keys: Iterable[str]) -> dict[str, dict]:
+        """{caption key: row with text, start_s, end_s}, of captions of these videos."""
+        keys = set(keys)
+        columns = ["key", "text", "start_s", "end_s"]
+        rows = _rows(self._captions, "video", sorted(set(videos)), ["video", *columns])
+        return {row["key"]: row for row in rows if row["key"] in keys}
+
+    def failures(self, limit: int) -> list[dict]:
+        """The first `limit` videos without frames, in corpus order: index, split, reason, detail, path."""
+        rows: list[dict] = []
+        for file in self._status:
+            rows += _rows([file], "outcome", ["failed"], ["index", "split", "reason", "detail", "outcome"])
+            if len(rows) >= limit:
+                break
+        rows = rows[:limit]
+        paths = {row["index"]: _shown_path(row) for row in _rows(self._videos, "index", [row["index"] for row in rows])}
+        return [{**row, "path": paths.get(row["index"], "")} for row in rows]
+
+    def strip(self, video: Video, positions: Sequence[int], height: int) -> str:
+        """The frames at `positions` beside each other, `height` pixels high, as a JPEG data URI."""
+        jpegs = self._shard(video.shard).jpegs(video.index)
+        return film_strip([jpegs[position] for position in positions], height)
+
+    def _shard(self, shard: int) -> FrameShard:
+        if shard not in self._open:
+            tar = self._frames / f"frames_{shard:03d}.tar"
+            self._open[shard] = self._stack.enter_context(FrameShard(tar))
+        return self._open[shard]
+
+    def __enter__(self) -> "Media":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stack.close()
+
+
+def film_strip(jpegs: Sequence[bytes], height: int) -> str:
+    """Frames beside each other as one JPEG data URI; one picture has one header, not many."""
+    pictures = [_thumbnail(jpeg, height) for jpeg in jpegs]
+    width = sum(picture.width for picture in pictures) + STRIP_GAP * (len(pictures) - 1)
+    strip = Image.new("RGB", (width, height), "white")
+    left = 0
+    for picture in pictures:
+        strip.paste(picture, (left, 0))
+        left += picture.width + STRIP_GAP
+    data = io.BytesIO()
+    strip.save(data, "JPEG", quality=STRIP_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _thumbnail(jpeg: bytes, height: int) -> Image.Image:
+    picture = Image.open(io.BytesIO(jpeg))
+    width = max(1, round(picture.width * height / picture.height))
+    picture.draft("RGB", (width, height))  # lets the JPEG decoder do most of the shrinking
+    return picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _rows(files: Iterable[Path], column: str, values: Sequence, columns: list[str] | None = None) -> list[dict]:
+    """Rows with one of `values` in `column`; parquet statistics skip the files that cannot hold any."""
+    if not len(values):
+        return []
+    tables = (pq.read_table(file, columns=columns, filters=[(column, "in", values)]) for file in files)
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def _shown_path(row: dict) -> str:
+    if row["start_s"] is None and row["end_s"] is None:
+        return row["path"]
+    end = "end" if row["end_s"] is None else f"{row['end_s']:.1f} s"
+    return f"{row['path']} ({row['start_s'] or 0:.1f} s to {end})"

@@ -1,0 +1,127 @@
+"""Every number of a run in one nested dict. Rates are percent throughout."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workflow_scripts.lib.corpus.tables import SPLITS, shard_files
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.files import read_json
+from workflow_scripts.lib.provenance import provenance
+
+FIRST_PROBLEMS = 20
+"""Problems of the annotations that are kept in full, to be shown."""
+
+
+def collect(
+    *, stages: dict[str, Path], corpus: Path, frames: Path, problems: Path, shards: int, seed: int
+) -> dict[str, Any]:
+    """Corpus and frames counted from their tables, and the metrics files of `stages` ({stage: file}).
+
+    A stage's own provenance moves to `provenance.<stage>`; a stage that is off is absent. Reads a shard
+    at a time. UserError when a file is missing or not what it should be.
+    """
+    files = {name: _stage_file(path) for name, path in stages.items()}
+    inputs = [*stages.values(), problems]
+    return {
+        "corpus": corpus_metrics(corpus, shards, problems),
+        "frames": frames_metrics(frames, shards),
+        **{name: {key: found[key] for key in found if key != "provenance"} for name, found in files.items()},
+        "provenance": {
+            **provenance(inputs=inputs, seed=seed),
+            **{name: found.get("provenance", {}) for name, found in files.items()},
+        },
+    }
+
+
+def corpus_metrics(folder: Path, shards: int, problems: Path) -> dict[str, Any]:
+    """Videos and captions by split and language, and the annotations' problems by kind."""
+    videos, captions = Counter(), Counter()
+    for file in shard_files(folder, "videos_%03d.parquet", shards):
+        videos += _counts(pq.read_table(file, columns=["split"]))
+    for file in shard_files(folder, "captions_%03d.parquet", shards):
+        captions += _counts(pq.read_table(file, columns=["split", "language"]))
+    languages = sorted({language for _, language in captions})
+    return {
+        "videos": videos.total(),
+        "captions": captions.total(),
+        "languages": {
+            language: sum(captions[split, language] for split in SPLITS) for language in languages
+        },
+        "splits": {
+            split: {
+                "videos": videos[(split,)],
+                "captions": sum(captions[split, language] for language in languages),
+                "languages": {language: captions[split, language] for language in languages},
+            }
+            for split in SPLITS
+        },
+        "problems": problem_metrics(problems),
+    }
+
+
+def problem_metrics(file: Path) -> dict[str, Any]:
+    """How many rows of the annotations were left out, by kind, and the first of them in full."""
+    kinds, first = Counter(), []
+    try:
+        with Path(file).open(encoding="utf-8") as lines:
+            for row in map(json.loads, filter(str.strip, lines)):
+                kinds[row["kind"]] += 1
+                if len(first) < FIRST_PROBLEMS:
+                    first.append(row)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: not a list of problems ({error!r}); run ingest_corpus again") from None
+    return {"count": kinds.total(), "kinds": _most_common(kinds), "first": first}
+
+
+def frames_metrics(folder: Path, shards: int) -> dict[str, Any]:
+    """Videos with and without frames, why not, and the seconds spent on decoding (summed over workers)."""
+    outcomes, reasons, decoders = Counter(), Counter(), Counter()
+    frames, seconds = 0, 0.0
+    columns = ["outcome", "reason", "decoder", "frames", "seconds"]
+    for file in shard_files(folder, "status_%03d.parquet", shards):
+        table = pq.read_table(file, columns=columns)
+        outcomes += _counts(table.select(["outcome"]))
+        reasons += _counts(table.select(["reason"]))
+        decoders += _counts(table.select(["decoder"]))
+        frames += sum(table["frames"].to_pylist())
+        seconds += sum(table["seconds"].to_pylist())
+    videos, ok = outcomes.total(), outcomes[("ok",)]
+    return {
+        "videos": videos,
+        "ok": ok,
+        "failed": videos - ok,
+        "failed_percent": 100 * (videos - ok) / videos if videos else 0.0,
+        "frames": frames,
+        "reasons": _most_common(_named(reasons)),
+        "decoders": _most_common(_named(decoders)),
+        "decode_seconds": seconds,
+    }
+
+
+def _stage_file(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: a JSON object of metrics is expected, found {type(found).__name__}")
+    return found
+
+
+def _counts(table: pa.Table) -> Counter:
+    """Rows by the tuple of their values in all columns."""
+    grouped = table.group_by(table.column_names).aggregate([([], "count_all")])
+    keys: Iterable[tuple] = zip(*(grouped[name].to_pylist() for name in table.column_names), strict=True)
+    return Counter(dict(zip(keys, grouped["count_all"].to_pylist(), strict=True)))
+
+
+def _named(counts: Counter) -> Counter:
+    return Counter({key: count for (key,), count in counts.items() if key is not None})
+
+
+def _most_common(counts: Counter) -> dict[str, int]:
+    """The most frequent first; ties by name."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

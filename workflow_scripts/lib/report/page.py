@@ -1,0 +1,146 @@
+"""The report: one HTML page with everything in it, fonts and pictures included."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from workflow_scripts.lib.config import ReportConfig
+from workflow_scripts.lib.frames.moments import frames_in_moment
+from workflow_scripts.lib.report import examples, fonts, numbers, sections
+from workflow_scripts.lib.report.benchmarks import rule_costs
+from workflow_scripts.lib.report.curves import draw_curves
+from workflow_scripts.lib.report.media import Media, Video
+from workflow_scripts.lib.report.words import mark_words, similarity
+
+STAGES = ("clip", "retrieval", "captioner")
+VIDEO_FRAMES, VIDEO_HEIGHT = 6, 80  # of a retrieved video
+MOMENT_FRAMES, MOMENT_HEIGHT = 4, 112  # of a captioned moment
+FAILURES = 50
+THIS_RULE = "build_report"
+
+
+def build_page(config: ReportConfig, metrics: dict[str, Any], results: Path, media: Media, benchmarks: Path) -> str:
+    """The whole page. `metrics` decides which stages are on; files of others in `results` are not looked at.
+
+    UserError when tables and results do not belong together or a file cannot be read.
+    """
+    on = [stage for stage in STAGES if metrics.get(stage)]
+    # The report's own cost is known only after it.
+    costs = [cost for cost in rule_costs(benchmarks) if cost.rule != THIS_RULE]
+    context = {
+        "title": config.title,
+        "metrics": metrics,
+        "tiles": sections.tiles(metrics, costs),
+        "clip": (metrics.get("clip") or {}).get("test") or {},
+        "retrieval": _retrieval(config, metrics["retrieval"], results, media) if "retrieval" in on else None,
+        "captioner": _captioner(config, metrics["captioner"], results, media) if "captioner" in on else None,
+        "curves": draw_curves(results, on),
+        "reasons": sections.failure_table(metrics["frames"]),
+        "failures": media.failures(FAILURES),
+        "costs": costs,
+        "provenance": sections.provenance_table(metrics["provenance"]),
+    }
+    return render(context)
+
+
+def render(context: dict[str, Any]) -> str:
+    """The template filled in; twice, since the font holds the characters that the page turns out to use."""
+    environment = Environment(
+        loader=PackageLoader("workflow_scripts.lib.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= numbers.FILTERS
+    template = environment.get_template("page.html.j2")
+    style = environment.loader.get_source(environment, "page.css")[0].replace("FONT_FAMILY", f'"{fonts.FAMILY}"')
+    font_face = fonts.font_face(template.render(**context, style=""))
+    return template.render(**context, style=Markup(font_face + "\n" + style))
+
+
+def _retrieval(config: ReportConfig, found: dict, results: Path, media: Media) -> dict:
+    groups = sections.retrieval_groups(found)
+    split = next((split for split in ("test", "val") if (found.get(split) or {}).get("queries")), None)
+    ranks = examples.read_ranks(results / "retrieval" / "ranks.parquet", split) if split else []
+    chosen = examples.choose_queries(ranks, config.examples)
+    videos = media.videos(video for row in chosen for video in examples.shown_videos(row))
+    captions = media.captions((row["video"] for row in chosen), (row["key"] for row in chosen))
+    strips = {index: _video_strip(media, video) for index, video in videos.items()}
+    return {
+        "groups": groups,
+        "split": split,
+        "all_within_100": all(group["videos"] <= 100 for group in groups),
+        "examples": [_query(row, captions[row["key"]], videos, strips) for row in chosen],
+    }
+
+
+def _query(row: dict, caption: dict, videos: dict[int, Video], strips: dict[int, str]) -> dict:
+    scores = row["top_scores"]
+    hits = []
+    for position, index in enumerate(examples.shown_videos(row)):
+        right = index == row["video"]
+        hits.append(
+            {
+                "rank": position + 1 if position < len(scores) else row["rank"],
+                "score": scores[position] if position < len(scores) else None,
+                "right": right,
+                "path": videos[index].path,
+                "strip": strips[index],
+                "moment": _moment_bar(videos[index], caption) if right else None,
+            }
+        )
+    return {**row, "text": caption["text"], "hits": hits}
+
+
+def _video_strip(media: Media, video: Video) -> str:
+    """Frames over the whole video, at the centres of equal parts."""
+    positions = frames_in_moment(range(len(video.timestamps)), None, None, VIDEO_FRAMES)
+    return media.strip(video, positions, VIDEO_HEIGHT)
+
+
+def _moment_bar(video: Video, caption: dict) -> dict | None:
+    """Where in the strip the described moment lies, in percent of its width."""
+    length = video.length_s
+    if not length or (caption["start_s"] is None and caption["end_s"] is None):
+        return None
+    start = min(max((caption["start_s"] or 0) / length, 0), 1)
+    end = min(max((caption["end_s"] if caption["end_s"] is not None else length) / length, start), 1)
+    return {"left": round(100 * start, 1), "width": round(100 * (end - start), 1)}
+
+
+def _captioner(config: ReportConfig, found: dict, results: Path, media: Media) -> dict:
+    table = sections.caption_table(found)
+    file = results / "captioner" / "captions_test.jsonl"
+    moments = examples.choose_moments(examples.read_moments(file), config.examples) if table else []
+    videos = media.videos(moment.video for moment in moments)
+    return {
+        "warning": bool(found.get("diversity_warning")),
+        "table": table,
+        "examples": [_moment(moment, videos[moment.video], media) for moment in moments],
+    }
+
+
+def _moment(moment: examples.Moment, video: Video, media: Media) -> dict:
+    positions = frames_in_moment(video.timestamps, moment.start_s, moment.end_s, MOMENT_FRAMES)
+    return {
+        "path": video.path,
+        "start_s": moment.start_s,
+        "end_s": moment.end_s,
+        "strip": media.strip(video, positions, MOMENT_HEIGHT),
+        "captions": [_caption(rows) for rows in moment.captions],
+    }
+
+
+def _caption(rows: list[dict]) -> dict:
+    """A language's caption against its reference; with several references, against the most similar one."""
+    row = max(rows, key=lambda row: similarity(row["reference"], row["generated"]))
+    generated = row["generated"].casefold()
+    attributes = [
+        {"kind": kind, "word": word, "right": word.casefold() in generated}
+        for kind, word in (row.get("attributes") or {}).items()
+    ]
+    words = mark_words(row["reference"], row["generated"])
+    return {**row, "words": words, "attributes": attributes, "references": len(rows)}

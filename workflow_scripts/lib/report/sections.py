@@ -1,0 +1,165 @@
+"""The tables and tiles of the page, as plain values that the template lays out."""
+
+from typing import Any
+
+from workflow_scripts.lib.frames.reasons import REASONS
+from workflow_scripts.lib.report import numbers
+
+RECALLS = ("r1", "r5", "r10", "r100")
+CAPTION_COLUMNS = {
+    "attribute_accuracy": "attributes right",
+    "exact_match": "word for word",
+    "chrf": "chrF",
+    "bleu": "BLEU",
+    "diversity": "different captions",
+    "reference_diversity": "different references",
+}
+
+
+def languages_of(values: dict[str, Any] | None) -> list[str]:
+    """The languages that a metrics section has results of."""
+    return [name for name, found in (values or {}).items() if isinstance(found, dict) and found]
+
+
+def tiles(metrics: dict[str, Any], costs: list) -> list[dict]:
+    """The key numbers, each with what to hold it against."""
+    return [
+        *_corpus_tiles(metrics["corpus"], metrics["frames"]),
+        *_retrieval_tiles(metrics.get("retrieval") or {}),
+        *_caption_tiles((metrics.get("captioner") or {}).get("test")),
+        *_cost_tiles(costs),
+    ]
+
+
+def retrieval_groups(retrieval: dict[str, Any]) -> list[dict]:
+    """Tables of the test and the validation split: rows by method and language, chance last."""
+    groups = []
+    for split, title in (("test", "Test"), ("val", "Validation")):
+        found = retrieval.get(split)
+        if not found or not found.get("queries"):
+            continue
+        rows = _method_rows("GMMFormer", found)
+        if split == "test" and (zero_shot := retrieval.get("zero_shot")):
+            rows += _method_rows("Zero-shot", zero_shot)
+        rows.append({"label": "Chance", "kind": "chance", **_chance(found["videos"])})
+        groups.append({"title": title, "queries": found["queries"], "videos": found["videos"], "rows": rows})
+    return groups
+
+
+def caption_table(captioner: dict[str, Any]) -> dict | None:
+    """Columns and one row a language; columns that the corpus gives nothing for are left out."""
+    test = captioner.get("test") or {}
+    languages = languages_of(test)
+    kinds = sorted({kind for name in languages for kind in test[name].get("attribute_accuracy_by_kind") or {}})
+    columns = [name for name in CAPTION_COLUMNS if any(test[language].get(name) is not None for language in languages)]
+    rows = [
+        {
+            "language": language,
+            "captions": test[language].get("captions"),
+            "values": [test[language].get(column) for column in columns],
+            "kinds": [(test[language].get("attribute_accuracy_by_kind") or {}).get(kind) for kind in kinds],
+        }
+        for language in languages
+    ]
+    return {"columns": [CAPTION_COLUMNS[column] for column in columns], "kinds": kinds, "rows": rows} if rows else None
+
+
+def failure_table(frames: dict[str, Any]) -> list[dict]:
+    """Reasons why videos gave no frames, the most frequent first."""
+    return [
+        {"reason": reason, "meaning": REASONS.get(reason, ""), "count": count, "percent": 100 * count / frames["videos"]}
+        for reason, count in frames["reasons"].items()
+    ]
+
+
+def provenance_table(provenance: dict[str, Any]) -> dict:
+    """The run's own record, that of each stage, and the packages (those that differ by stage are marked)."""
+    stages = {name: found for name, found in provenance.items() if name in ("clip", "retrieval", "captioner") and found}
+    packages: dict[str, set[str]] = {}
+    for record in (provenance, *stages.values()):
+        for name, version in (record.get("packages") or {}).items():
+            packages.setdefault(name, set()).add(str(version))
+    inputs = {path: digest for record in stages.values() for path, digest in (record.get("inputs_sha256") or {}).items()}
+    return {
+        "commit": provenance.get("commit"),
+        "seed": provenance.get("seed"),
+        "python": provenance.get("python"),
+        "stages": stages,
+        "packages": {name: " and ".join(sorted(versions)) for name, versions in packages.items()},
+        "inputs": inputs,
+    }
+
+
+def _corpus_tiles(corpus: dict, frames: dict) -> list[dict]:
+    splits = ", ".join(f"{numbers.count(found['videos'])} {split}" for split, found in corpus["splits"].items())
+    languages = ", ".join(f"{numbers.count(count)} {name}" for name, count in corpus["languages"].items())
+    readable = 100 - frames["failed_percent"]
+    return [
+        {"label": "Videos", "value": numbers.count(corpus["videos"]), "note": splits},
+        {"label": "Captions", "value": numbers.count(corpus["captions"]), "note": languages},
+        {
+            "label": "Readable videos",
+            "value": numbers.percent(readable),
+            "bar": readable,
+            "note": f"{numbers.count(frames['failed'])} failed; {numbers.count(frames['frames'])} frames",
+        },
+    ]
+
+
+def _retrieval_tiles(retrieval: dict) -> list[dict]:
+    split = next((split for split in ("test", "val") if (retrieval.get(split) or {}).get("queries")), None)
+    if split is None:
+        return []
+    found = retrieval[split]
+    baseline = (retrieval.get("zero_shot") or {}).get("r1") if split == "test" else None
+    against = f"zero-shot {numbers.percent(baseline)}, " if baseline is not None else ""
+    return [
+        {
+            "label": f"Retrieval R@1, {split}",
+            "value": numbers.percent(found["r1"]),
+            "bar": found["r1"],
+            "tick": baseline,
+            "note": f"{against}chance {numbers.percent(found.get('chance_r1'))}",
+        }
+    ]
+
+
+def _caption_tiles(test: dict | None) -> list[dict]:
+    """One tile a language: attributes right where the corpus has attributes, chrF where it has none."""
+    made = []
+    for language in languages_of(test):
+        found = test[language]
+        name = "attribute_accuracy" if found.get("attribute_accuracy") is not None else "chrf"
+        label = {"attribute_accuracy": "Attributes right", "chrf": "Caption chrF"}[name]
+        note = f"word for word {numbers.percent(found.get('exact_match'))} of {numbers.count(found.get('captions'))}"
+        value = found.get(name)
+        made.append({"label": f"{label}, {language}", "value": numbers.percent(value), "bar": value, "note": note})
+    return made
+
+
+def _cost_tiles(costs: list) -> list[dict]:
+    if not costs:
+        return []
+    spent = sum(cost.cpu_seconds or 0 for cost in costs)
+    peak = max((cost for cost in costs if cost.peak_mib is not None), key=lambda cost: cost.peak_mib, default=None)
+    note = f"largest job {numbers.memory(peak.peak_mib)} ({peak.rule})" if peak else ""
+    return [{"label": "CPU time", "value": numbers.duration(spent), "note": note}]
+
+
+def _method_rows(label: str, found: dict) -> list[dict]:
+    by_language = found.get("by_language") or {}
+    parts = by_language.items() if len(by_language) > 1 else ()
+    return [
+        {"label": label, "kind": "method", **_recalls(found)},
+        *({"label": language, "kind": "part", **_recalls(part)} for language, part in parts),
+    ]
+
+
+def _recalls(found: dict) -> dict:
+    return {name: found.get(name) for name in (*RECALLS, "sumr", "median_rank")}
+
+
+def _chance(videos: int) -> dict:
+    """What a random order of the videos gives."""
+    recalls = {name: min(100.0, 100 * int(name[1:]) / videos) for name in RECALLS}
+    return {**recalls, "sumr": sum(recalls.values()), "median_rank": (videos + 1) / 2}

@@ -1,0 +1,142 @@
+"""Progress of a training that survives a kill: what it is of, saving, and taking it up again."""
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from workflow_scripts.lib.config import RetrievalConfig
+from workflow_scripts.lib.features.reader import find_shards
+from workflow_scripts.lib.files import whole_file
+from workflow_scripts.lib.retrieval.data import Split
+
+LAST, BEST, FINISHED = "last.pt", "best.safetensors", "finished"
+
+
+@dataclass
+class TrainingState:
+    """Everything that a resumed run needs to go on as if nothing had happened."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    """Optimizer steps done."""
+    best_sumr: float = -1.0
+    """Best validation SumR so far, in percent."""
+    best_epoch: int = 0
+    """Epoch (from 1) whose weights are kept."""
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of curve.csv."""
+
+
+def identity(config: RetrievalConfig, seed: int, splits: dict[str, Split], features: Path) -> dict[str, Any]:
+    """What determines the trained weights: configuration, seed, captions and the content of the features."""
+    captions = {}
+    for name, split in splits.items():
+        digest = hashlib.sha256()
+        for array in (split.videos, split.owner, split.captions):
+            digest.update(array.astype("<i8").tobytes())
+        captions[name] = digest.hexdigest()
+    shards = {
+        file.name: _shard_digest(file) for kind in ("video", "text") for file in find_shards(features, kind)
+    }
+    return {"config": config.model_dump(mode="json"), "seed": seed, "captions": captions, "features": shards}
+
+
+def _shard_digest(file: Path) -> str:
+    """The digest that the shard's writer put in; of foreign shards, size and time of change."""
+    with h5py.File(file, "r") as shard:
+        digest = shard.attrs.get("digest")
+    status = file.stat()
+    return str(digest) if digest is not None else f"{status.st_size} bytes, changed {status.st_mtime_ns}"
+
+
+def differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """Where two nested mappings differ: `config.lr: 0.001 -> 0.002`."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
+    keys = sorted({*old, *new})
+    return [
+        line for key in keys for line in differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))
+    ]
+
+
+def save(folder: Path, state: TrainingState, who: dict[str, Any], *, is_best: bool) -> None:
+    """Write the checkpoint of the epoch that just ended; the best weights first, so that both fit after a kill."""
+    if is_best:
+        with whole_file(folder / BEST) as temporary:
+            save_file(
+                {name: value.contiguous() for name, value in state.model.state_dict().items()}, temporary
+            )
+    content = {
+        "identity": who,
+        "model": state.model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "scheduler": state.scheduler.state_dict(),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "progress": {
+            name: getattr(state, name) for name in ("epoch", "step", "best_sumr", "best_epoch", "curve")
+        },
+    }
+    with whole_file(folder / LAST) as temporary:
+        torch.save(content, temporary)
+
+
+def resume(folder: Path, state: TrainingState, who: dict[str, Any]) -> None:
+    """Bring `state` to where an unfinished run of the same identity stopped.
+
+    Anything else that lies there is moved to `<folder>.previous`, with a line that says why.
+    """
+    content = _read(folder / LAST)
+    if content is None:
+        reason = None
+    elif changed := differences(content["identity"], who):
+        reason = "made under another configuration or other inputs:\n  " + "\n  ".join(_shortened(changed))
+    elif (folder / FINISHED).exists():
+        reason = "of a training that is finished"
+    else:
+        _restore(content, state)
+        print(f"resuming behind epoch {state.epoch} ({folder / LAST})", flush=True)
+        return
+    if reason:
+        print(f"training starts anew: the checkpoint in {folder} is {reason}", flush=True)
+    if folder.exists():
+        previous = folder.with_name(folder.name + ".previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+    folder.mkdir(parents=True)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+
+
+def _restore(content: dict[str, Any], state: TrainingState) -> None:
+    state.model.load_state_dict(content["model"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.scheduler.load_state_dict(content["scheduler"])
+    torch.set_rng_state(content["rng"])
+    if content["cuda_rng"] and len(content["cuda_rng"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(content["cuda_rng"])
+    for name, value in content["progress"].items():
+        setattr(state, name, value)
+
+
+def _shortened(lines: list[str], limit: int = 10) -> Iterable[str]:
+    yield from lines[:limit]
+    if len(lines) > limit:
+        yield f"and {len(lines) - limit} more"

@@ -1,0 +1,48 @@
+"""Train GMMFormer on the features of an encoder; the best epoch on the val split becomes the model."""
+
+import argparse
+from pathlib import Path
+
+from workflow_scripts.lib.compute import add_compute_arguments, device_name, set_up_compute
+from workflow_scripts.lib.config import RetrievalConfig, load_section
+from workflow_scripts.lib.errors import run_command
+from workflow_scripts.lib.features.reader import FeatureReader
+from workflow_scripts.lib.retrieval.checkpoints import BEST, FINISHED
+from workflow_scripts.lib.retrieval.data import read_splits
+from workflow_scripts.lib.retrieval.model_folder import write_model
+from workflow_scripts.lib.retrieval.train import train, write_curve
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="frozen `retrieval` section (YAML)")
+    parser.add_argument("--features", type=Path, required=True, help="folder of the encoder's features")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus tables")
+    parser.add_argument("--shards", type=int, required=True, help="number of corpus shards")
+    parser.add_argument(
+        "--checkpoints", type=Path, required=True, help="folder for progress; a killed run goes on from it"
+    )
+    parser.add_argument("--model", type=Path, required=True, help="output: folder of the trained model")
+    parser.add_argument(
+        "--curve", type=Path, required=True, help="output: CSV of losses and validation by epoch"
+    )
+    add_compute_arguments(parser)
+    arguments = parser.parse_args()
+
+    config = load_section(RetrievalConfig, arguments.config)
+    device = set_up_compute(arguments.threads, arguments.seed)
+    videos = FeatureReader(arguments.features, "video")
+    splits = read_splits(arguments.corpus, arguments.shards, ("train", "val"), config.languages, videos)
+    print(f"training on {device_name(device)}", flush=True)
+    state = train(
+        config, arguments.features, splits, arguments.checkpoints, seed=arguments.seed, device=device
+    )
+    write_model(arguments.model, arguments.checkpoints / BEST, state.model.config)
+    write_curve(arguments.curve, state.curve)
+    # A rerun that is forced from here on trains again instead of handing the same model back.
+    (arguments.checkpoints / FINISHED).touch()
+    print(f"kept epoch {state.best_epoch} of {state.epoch}", flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)
