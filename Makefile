@@ -5,16 +5,19 @@ CORES ?= all
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test test-all lint docs dag lock env
+.PHONY: demo test test-all test-demo lint docs dag lock env
 demo: env          ## the whole pipeline on the synthetic corpus, on the CPU
 	snakemake --cores $(CORES)
 	@echo "Open results/demo/report/index.html"
 
 test: env          ## the fast tests
-	python -m pytest -m "not slow"
+	python -m pytest -m "not slow and not demo"
 
-test-all: env      ## every test
-	python -m pytest
+test-all: env      ## every test that needs nothing else
+	python -m pytest -m "not demo"
+
+test-demo: demo    ## the demo's results, and its page in Chromium (chromium must be installed)
+	python -m pytest -m demo
 
 lint: env
 	ruff check . && ruff format --check . && snakefmt --check Snakefile rules && snakemake --lint

@@ -18,7 +18,7 @@ rule extract_frames:
         f"{BENCHMARKS}/extract_frames/{{shard}}.tsv"
     conda:
         "../envs/vidloom.yaml"
-    threads: 16
+    threads: HALF
     resources:
         mem_mb=8000,
         runtime=720,

@@ -13,11 +13,17 @@ from workflow_scripts.lib.report.page import build_page
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the frozen section `report`")
-    parser.add_argument("--results", type=Path, required=True, help="folder of the run, with metrics.json in it")
+    parser.add_argument(
+        "--results", type=Path, required=True, help="folder of the run, with metrics.json in it"
+    )
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus tables")
-    parser.add_argument("--frames", type=Path, required=True, help="folder of the frames and their status tables")
+    parser.add_argument(
+        "--frames", type=Path, required=True, help="folder of the frames and their status tables"
+    )
     parser.add_argument("--shards", type=int, required=True, help="number of shards")
-    parser.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files")
+    parser.add_argument(
+        "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files"
+    )
     parser.add_argument("--report", type=Path, required=True, help="the page to write")
     args = parser.parse_args()
 

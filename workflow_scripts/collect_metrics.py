@@ -11,9 +11,13 @@ from workflow_scripts.lib.report.metrics import collect
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for stage in ("clip", "retrieval", "captioner"):
-        parser.add_argument(f"--{stage}", type=Path, nargs="?", help=f"metrics file of {stage}; none: it is off")
+        parser.add_argument(
+            f"--{stage}", type=Path, nargs="?", help=f"metrics file of {stage}; none: it is off"
+        )
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus tables")
-    parser.add_argument("--frames", type=Path, required=True, help="folder of the frames and their status tables")
+    parser.add_argument(
+        "--frames", type=Path, required=True, help="folder of the frames and their status tables"
+    )
     parser.add_argument("--problems", type=Path, required=True, help="problems.jsonl of the annotations")
     parser.add_argument("--shards", type=int, required=True, help="number of shards")
     parser.add_argument("--metrics", type=Path, required=True, help="the file to write")

@@ -42,7 +42,7 @@ def main() -> None:
     )  # fmt: skip
     first = os.environ.get("RANK", "0") == "0"
     if first:
-        tell_of_others(arguments.checkpoints, name)
+        train.tell_of_others(arguments.checkpoints, name)
 
     # Imported after the checks: it takes seconds.
     from workflow_scripts.lib.clip.curve import write_curve
@@ -66,17 +66,6 @@ def main() -> None:
             export_folder(run / "checkpoints" / "epoch_latest.pt", model, preprocessing, folder)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def tell_of_others(checkpoints: Path, name: str) -> None:
-    """Say whether this run goes on, or starts beside checkpoints of another config."""
-    if (checkpoints / name / "checkpoints" / "epoch_latest.pt").is_file():
-        print(f"going on from the checkpoint in {checkpoints / name}", flush=True)
-    elif checkpoints.is_dir() and (others := [path.name for path in checkpoints.iterdir()]):
-        print(
-            f"starting anew: the checkpoints {', '.join(others)} are of another config or other pairs",
-            flush=True,
-        )
 
 
 if __name__ == "__main__":

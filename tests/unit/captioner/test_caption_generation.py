@@ -10,9 +10,6 @@ from workflow_scripts.lib.config import Generation
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_a_batch_says_what_each_of_it_says_alone(tiny, num_beams):
     model = tiny.captioner(seed=4)
-    with torch.no_grad():  # a random model repeats itself: louder tokens make it depend on what it sees
-        model.base_model.model.projector.modules_to_save["default"].leave.weight.mul_(5)
-        model.get_input_embeddings().weight.mul_(20)
     dataset = tiny.dataset("test", with_caption=False)
 
     def texts(batch_size):

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import torch
 
 from workflow_scripts.lib.captioner.data import CaptionDataset, Collator, read_split
-from workflow_scripts.lib.captioner.demo_lm import make_language_model, train_tokenizer
+from workflow_scripts.lib.captioner.demo_lm import make_demo_language_model
 from workflow_scripts.lib.captioner.loading import load_language_model, load_tokenizer, new_captioner
 from workflow_scripts.lib.captioner.prompts import prompts_by_language
 from workflow_scripts.lib.config import CaptionerConfig, freeze
-from workflow_scripts.lib.corpus.tables import CAPTIONS
+from workflow_scripts.lib.corpus.tables import CAPTIONS, read_rows
 from workflow_scripts.lib.features.reader import FeatureReader
 from workflow_scripts.lib.features.shards import ShardWriter
 from workflow_scripts.lib.frames.shard import write_status
@@ -81,13 +81,12 @@ def make_corpus(folder: Path, splits=("train",) * 12 + ("val",) * 3 + ("test",) 
     write_status(folder / "frames/status_000.parquet", status)
 
 
-def make_language_model_folder(folder: Path) -> None:
-    """Random weights and a tokenizer of the corpus."""
+def make_language_model_folder(folder: Path, corpus: Path) -> None:
+    """A language model that has seen the captions for a second: it says something, and not always the same."""
     torch.manual_seed(0)
-    texts = [text for video in range(3) for _, text, _ in captions_of(video)]
-    tokenizer = train_tokenizer([*texts, *CONFIG["prompts"].values()], 300)
-    make_language_model(config().demo_language_model, tokenizer).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    rows = list(read_rows(corpus, "captions", 1))
+    demo = config(demo_language_model={**CONFIG["demo_language_model"], "epochs": 6, "lr": 2e-2})
+    make_demo_language_model(rows, demo.demo_language_model, CONFIG["prompts"], folder, limit=60, seed=0)
 
 
 class Tiny:
@@ -97,7 +96,7 @@ class Tiny:
         self.folder = folder
         self.model_folder = folder / "lm"
         make_corpus(folder)
-        make_language_model_folder(self.model_folder)
+        make_language_model_folder(self.model_folder, folder / "corpus")
         self.config = config()
         self.config_file = folder / "captioner.yaml"
         self.config_file.write_text(freeze(self.config), encoding="utf-8")

@@ -104,7 +104,7 @@ def test_weights_that_cannot_be_fetched_are_told_early(monkeypatch):
         raise RuntimeError("no network")
 
     monkeypatch.setattr(open_clip, "download_pretrained", no_network)
-    with pytest.raises(UserError, match="'openai' of ViT-B-32 could not be fetched.*no network"):
+    with pytest.raises(UserError, match=r"'openai' of ViT-B-32 could not be fetched.*no network"):
         model_name(ClipConfig(model="ViT-B-32", pretrained="openai"), None)
 
 

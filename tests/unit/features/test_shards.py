@@ -78,8 +78,8 @@ def test_several_shards_are_found_by_meta_manifest_and_pattern(tmp_path):
     write(tmp_path, first), write(tmp_path, second, shard=1)
     write(tmp_path, arrays(start=40, seed=2), shard=2)
     assert len(FeatureReader(tmp_path, "video")) == 60
-    manifest = {key: "FeatureData/video_shard_000.hdf5" for key in first}
-    manifest |= {key: "FeatureData/video_shard_001.hdf5" for key in second}
+    manifest = dict.fromkeys(first, "FeatureData/video_shard_000.hdf5")
+    manifest |= dict.fromkeys(second, "FeatureData/video_shard_001.hdf5")
     (tmp_path / "video_manifest.json").write_text(json.dumps(manifest))
     assert same(FeatureReader(tmp_path, "video"), first | second)
     (tmp_path / "video_meta.json").write_text(json.dumps({"shards": 1}))
@@ -103,7 +103,7 @@ def test_a_missing_key_is_named_with_its_folder(tmp_path):
 
 
 def test_no_shards_at_all(tmp_path):
-    with pytest.raises(UserError, match="TokenData.*extract_features"):
+    with pytest.raises(UserError, match=r"TokenData.*extract_features"):
         len(FeatureReader(tmp_path, "token"))
 
 
@@ -133,7 +133,7 @@ def test_a_key_in_two_shards_is_refused(tmp_path):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused_and_nothing_is_left(tmp_path, bad):
-    with pytest.raises(UserError, match="vid_1.*NaN"):
+    with pytest.raises(UserError, match=r"vid_1.*NaN"):
         write(tmp_path, {"vid_0": np.ones((2, 3)), "vid_1": np.array([[1.0, bad]])})
     assert list((tmp_path / "FeatureData").iterdir()) == []
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ def segments_in_a_loop(frames: np.ndarray, size: int) -> np.ndarray:
     """The rule, said plainly; Python's round() rounds halves to even."""
     n = len(frames)
     bounds = [min(round(i / size * n), n - 1) for i in range(size + 1)]
-    pairs = zip(bounds[:-1], bounds[1:], strict=True)
+    pairs = itertools.pairwise(bounds)
     return np.stack([frames[a:b].mean(axis=0) if b > a else frames[a] for a, b in pairs])
 
 

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_corpus import small_config
 
+from tests.unit.retrieval.tiny_corpus import small_config
 from workflow_scripts.lib.retrieval.losses import (
     Negatives,
     draw_negatives,

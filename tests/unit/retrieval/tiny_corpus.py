@@ -16,11 +16,23 @@ WIDTH = 12
 
 def small_config(**changes) -> RetrievalConfig:
     """A model that trains in seconds."""
-    sizes = dict(hidden_size=16, n_heads=2, map_size=4, max_ctx_l=8, max_desc_l=6, batch_size=4, epochs=3)
-    return RetrievalConfig(**{"encoder": "clip", "lr": 1e-3, "warmup": 0.1, "hard_negative_start_epoch": 2, **sizes, **changes})
+    sizes = {
+        "hidden_size": 16,
+        "n_heads": 2,
+        "map_size": 4,
+        "max_ctx_l": 8,
+        "max_desc_l": 6,
+        "batch_size": 4,
+        "epochs": 3,
+    }
+    return RetrievalConfig(
+        **{"encoder": "clip", "lr": 1e-3, "warmup": 0.1, "hard_negative_start_epoch": 2, **sizes, **changes}
+    )
 
 
-def make_corpus(folder: Path, splits: dict[str, int], *, without_features: tuple[int, ...] = (), sentences=True) -> Path:
+def make_corpus(
+    folder: Path, splits: dict[str, int], *, without_features: tuple[int, ...] = (), sentences=True
+) -> Path:
     """Tables in folder/corpus and features in folder/features, in one shard; returns the folder.
 
     `splits` says how many videos each split has. Every video has an English and a Korean caption.
@@ -34,7 +46,14 @@ def make_corpus(folder: Path, splits: dict[str, int], *, without_features: tuple
         for caption, (language, text) in enumerate([("en", f"video {video}"), ("ko", f"영상 {video}")]):
             key = caption_key(video, caption)
             rows.append(
-                {"video": video, "caption": caption, "key": key, "split": split, "language": language, "text": text}
+                {
+                    "video": video,
+                    "caption": caption,
+                    "key": key,
+                    "split": split,
+                    "language": language,
+                    "text": text,
+                }
             )
             noise = rng.normal(size=(2 + video % 7, WIDTH)) * 0.1
             tokens[key] = frames[video_key(video)].mean(axis=0) + noise
@@ -45,7 +64,11 @@ def make_corpus(folder: Path, splits: dict[str, int], *, without_features: tuple
     _write(folder, "FeatureData/video", {key: rows for key, rows in frames.items() if key not in left_out})
     _write(folder, "TextData/text", tokens)
     if sentences:
-        _write(folder, "SentenceData/sentence", {key: value.mean(axis=0, keepdims=True) for key, value in tokens.items()})
+        _write(
+            folder,
+            "SentenceData/sentence",
+            {key: value.mean(axis=0, keepdims=True) for key, value in tokens.items()},
+        )
     return folder
 
 

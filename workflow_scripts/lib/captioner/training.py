@@ -69,6 +69,8 @@ def training_arguments(
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
+        # without a name the processes of a CPU would not know of each other, and all train the same
+        ddp_backend="gloo" if world > 1 and not torch.cuda.is_available() else None,
         report_to=[],
         disable_tqdm=True,
         seed=seed,

@@ -171,3 +171,14 @@ def fingerprint(config_text: str, pairs: Path, shards: int, demo_model: Path | N
         files += sorted(file for file in demo_model.iterdir() if file.is_file())
     texts = [file.read_text(encoding="utf-8") for file in files]
     return text_digest([config_text, str(seed), *texts])[:12]
+
+
+def tell_of_others(checkpoints: Path, name: str) -> None:
+    """Say whether this run goes on, or starts beside checkpoints of another config."""
+    if (checkpoints / name / "checkpoints" / "epoch_latest.pt").is_file():
+        print(f"going on from the checkpoint in {checkpoints / name}", flush=True)
+    elif checkpoints.is_dir() and (others := [path.name for path in checkpoints.iterdir()]):
+        print(
+            f"starting anew: the checkpoints {', '.join(others)} are of another config or other pairs",
+            flush=True,
+        )

@@ -11,31 +11,34 @@ from workflow_scripts.lib.errors import UserError
 
 VIDEOS = pa.schema(
     [
-        pa.field(
-            "index", pa.int64(), nullable=False
-        ),  # position in the corpus, from 0; the key is vid_{index}
-        pa.field("source", pa.string(), nullable=False),  # the annotation's own name of the video
-        pa.field("path", pa.string(), nullable=False),  # relative to the corpus root
-        pa.field("start_s", pa.float64()),  # the clip inside its file; null: from the beginning
-        pa.field("end_s", pa.float64()),  # null: to the end
-        pa.field("split", pa.string(), nullable=False),  # train, val or test
+        # position in the corpus, from 0; the key is vid_{index}
+        pa.field("index", pa.int64(), nullable=False),
+        # the annotation's own name of the video
+        pa.field("source", pa.string(), nullable=False),
+        # relative to the corpus root
+        pa.field("path", pa.string(), nullable=False),
+        # the clip inside its file; null: from the beginning, to the end
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        # train, val or test
+        pa.field("split", pa.string(), nullable=False),
     ]
 )
 CAPTIONS = pa.schema(
     [
         pa.field("video", pa.int64(), nullable=False),
-        pa.field("caption", pa.int32(), nullable=False),  # position among the video's captions, from 0
-        pa.field("key", pa.string(), nullable=False),  # vid_{video}#cap_{caption}
+        # position among the video's captions, from 0
+        pa.field("caption", pa.int32(), nullable=False),
+        # vid_{video}#cap_{caption}
+        pa.field("key", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("language", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
-        pa.field(
-            "start_s", pa.float64()
-        ),  # the moment, in seconds from the start of the clip; null: all of it
+        # the moment, in seconds from the start of the clip; null: all of it
+        pa.field("start_s", pa.float64()),
         pa.field("end_s", pa.float64()),
-        pa.field(
-            "attributes", pa.map_(pa.string(), pa.string())
-        ),  # words that a right caption holds, by kind
+        # words that a right caption holds, by kind
+        pa.field("attributes", pa.map_(pa.string(), pa.string())),
     ]
 )
 

@@ -2,8 +2,8 @@
 
 import open_clip
 import torch
-from open_clip.model import get_model_preprocess_cfg
 from open_clip.hf_model import HFTextEncoder
+from open_clip.model import get_model_preprocess_cfg
 from PIL import Image
 from torch import Tensor, nn
 

@@ -107,7 +107,7 @@ class Pool:
             for connection in wait(list(busy), timeout=self._patience()):
                 yield from self._hear(busy[connection])
             for worker in list(self.workers):
-                if self._left(worker) <= 0:
+                if self._left(worker) <= 0 and not worker.connection.poll():
                     yield from self._late(worker)
             for worker in self.workers:
                 if worker.ready and not worker.task and waiting:
@@ -136,22 +136,24 @@ class Pool:
             worker.ready = True
             return
         if answer == OUT_OF_MEMORY:
-            self._bury(worker)
+            self._end(worker)
             answer = Failure("out_of_memory", f"more than {self.memory_mb} MiB")
         task, worker.task = worker.task, None
         yield task, answer, time.monotonic() - worker.began
 
     def _late(self, worker: _Worker) -> Iterator[tuple[tuple, Any, float]]:
-        self.workers.remove(worker)
-        worker.end()
+        self._end(worker)
         if not worker.ready:
             raise UserError(f"a decoding process was not ready after {START_S} s; use fewer workers")
         yield worker.task, Failure("timeout", f"no answer after {self.timeout_s:g} s"), self.timeout_s
 
-    def _bury(self, worker: _Worker) -> str:
-        """End a worker for good; how it ended, in words."""
+    def _end(self, worker: _Worker) -> int:
         self.workers.remove(worker)
+        return worker.end()
+
+    def _bury(self, worker: _Worker) -> str:
+        """End a worker that hung up; by what it died, in words."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.process.wait(timeout=1)  # if it died by itself, by what
-        code = worker.end()
+            worker.process.wait(timeout=1)
+        code = self._end(worker)
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

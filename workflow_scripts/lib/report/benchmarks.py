@@ -46,7 +46,9 @@ def _rows(file: Path, folder: Path) -> list[dict]:
         print(f"{file}: empty, left out", flush=True)
         return []
     # `-` and `NA` stand for what was not measured.
-    numbers = table.reindex(columns=list(COLUMNS)).apply(pd.to_numeric, errors="coerce").rename(columns=COLUMNS)
+    numbers = (
+        table.reindex(columns=list(COLUMNS)).apply(pd.to_numeric, errors="coerce").rename(columns=COLUMNS)
+    )
     return [{"rule": rule, **row} for row in numbers.astype(float).to_dict("records")]
 
 

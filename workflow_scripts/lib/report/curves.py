@@ -57,7 +57,9 @@ def read_curve(file: Path) -> pd.DataFrame:
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: no table of a training curve ({error}); run the training again") from None
     if "step" not in table:
-        raise UserError(f"{file}: a column `step` is expected, found {', '.join(table)}; run the training again")
+        raise UserError(
+            f"{file}: a column `step` is expected, found {', '.join(table)}; run the training again"
+        )
     return table.apply(pd.to_numeric, errors="coerce").sort_values("step", kind="stable")
 
 
@@ -124,7 +126,9 @@ def _panel(training: str, group: str, table: pd.DataFrame, names: list[str]) -> 
         data = io.BytesIO()
         canvas.savefig(data, format="svg", metadata={"Date": None})
     image = "data:image/svg+xml;base64," + base64.b64encode(data.getvalue()).decode()
-    ends = "; ".join(f"{_label(name)} from {line.iloc[0]:.4g} to {line.iloc[-1]:.4g}" for name, line in lines.items())
+    ends = "; ".join(
+        f"{_label(name)} from {line.iloc[0]:.4g} to {line.iloc[-1]:.4g}" for name, line in lines.items()
+    )
     title = f"{training}: {_label(names[0]) if len(names) == 1 else group}"
     main = any(name.startswith("val") or "loss" in name for name in names)
     return Figure(title, image, f"{title}: {ends}", main)
@@ -132,5 +136,11 @@ def _panel(training: str, group: str, table: pd.DataFrame, names: list[str]) -> 
 
 def _label(name: str) -> str:
     """`train_loss` -> training loss, `val_r1` -> validation R@1."""
-    words = {"train": "training", "val": "validation", "lr": "learning rate", "grad": "gradient", "sumr": "SumR"}
+    words = {
+        "train": "training",
+        "val": "validation",
+        "lr": "learning rate",
+        "grad": "gradient",
+        "sumr": "SumR",
+    }
     return " ".join(words.get(word, re.sub(r"^r(\d+)$", r"R@\1", word)) for word in name.split("_"))

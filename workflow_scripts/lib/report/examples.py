@@ -27,7 +27,8 @@ class Moment:
     def exact(self) -> bool:
         """In every language the caption equals a reference, but for spaces."""
         return all(
-            rows[0]["generated"].split() in [row["reference"].split() for row in rows] for rows in self.captions
+            rows[0]["generated"].split() in [row["reference"].split() for row in rows]
+            for rows in self.captions
         )
 
 

@@ -28,7 +28,9 @@ def font_file() -> Path:
 
 def east_asian(text: str) -> str:
     """The different East Asian characters of `text`, sorted; decomposed Hangul also as the syllables it makes."""
-    return "".join(sorted(set(EAST_ASIAN.findall(text)) | set(EAST_ASIAN.findall(unicodedata.normalize("NFC", text)))))
+    return "".join(
+        sorted(set(EAST_ASIAN.findall(text)) | set(EAST_ASIAN.findall(unicodedata.normalize("NFC", text))))
+    )
 
 
 def font_face(text: str) -> str:

@@ -16,6 +16,7 @@ from workflow_scripts.lib.frames.shard import FrameShard
 
 STRIP_GAP = 2  # pixels between two frames
 STRIP_QUALITY = 75
+STRIP_GROUND = "#f1f3f5"
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,29 @@ class Media:
         paths = {row["index"]: _shown_path(row) for row in _rows(self._videos, "index", wanted)}
         columns = ["index", "timestamps", "duration_s"]
         found = {
-            row["index"]: Video(row["index"], paths[row["index"]], row["timestamps"], row["duration_s"], shard)
+            row["index"]: Video(
+                row["index"], paths[row["index"]], row["timestamps"], row["duration_s"], shard
+            )
             for shard, file in enumerate(self._status)
             for row in _rows([file], "index", wanted, columns)
         }
         if missing := set(wanted) - set(found):
-            raise UserError(f"{self._frames}: no status of video {min(missing)}; results and corpus do not belong together")
+            raise UserError(
+                f"{self._frames}: no status of video {min(missing)}; results and corpus do not belong together"
+            )
         return found
 
     def captions(self, videos: Iterable[int], keys: Iterable[str]) -> dict[str, dict]:
-        """{caption key: row with text, start_s, end_s}, of captions of these videos."""
+        """{caption key: row with text, start_s, end_s}, of captions of these videos; UserError for a missing one."""
         keys = set(keys)
         columns = ["key", "text", "start_s", "end_s"]
         rows = _rows(self._captions, "video", sorted(set(videos)), ["video", *columns])
-        return {row["key"]: row for row in rows if row["key"] in keys}
+        found = {row["key"]: row for row in rows if row["key"] in keys}
+        if missing := keys - set(found):
+            raise UserError(
+                f"{self._captions[0].parent}: no caption {min(missing)}; results and corpus do not belong together"
+            )
+        return found
 
     def failures(self, limit: int) -> list[dict]:
         """The first `limit` videos without frames, in corpus order: index, split, reason, detail, path."""
@@ -75,13 +85,21 @@ class Media:
             if len(rows) >= limit:
                 break
         rows = rows[:limit]
-        paths = {row["index"]: _shown_path(row) for row in _rows(self._videos, "index", [row["index"] for row in rows])}
+        paths = {
+            row["index"]: _shown_path(row)
+            for row in _rows(self._videos, "index", [row["index"] for row in rows])
+        }
         return [{**row, "path": paths.get(row["index"], "")} for row in rows]
 
-    def strip(self, video: Video, positions: Sequence[int], height: int) -> str:
-        """The frames at `positions` beside each other, `height` pixels high, as a JPEG data URI."""
+    def strip(self, video: Video, positions: Sequence[int], height: int, slots: int) -> str:
+        """The frames at `positions` as a `film_strip`; UserError when the tar and its status do not fit."""
         jpegs = self._shard(video.shard).jpegs(video.index)
-        return film_strip([jpegs[position] for position in positions], height)
+        if len(jpegs) != len(video.timestamps):
+            raise UserError(
+                f"{self._frames}: video {video.index} has {len(jpegs)} frames in the tar and {len(video.timestamps)} "
+                "in the status; run extract_frames again"
+            )
+        return film_strip([jpegs[position] for position in positions], height, slots)
 
     def _shard(self, shard: int) -> FrameShard:
         if shard not in self._open:
@@ -96,11 +114,15 @@ class Media:
         self._stack.close()
 
 
-def film_strip(jpegs: Sequence[bytes], height: int) -> str:
-    """Frames beside each other as one JPEG data URI; one picture has one header, not many."""
+def film_strip(jpegs: Sequence[bytes], height: int, slots: int) -> str:
+    """Frames beside each other, `height` pixels high, as one JPEG data URI: one picture has one header, not many.
+
+    Where there are fewer frames than `slots`, the rest stays empty, so that all strips have the same scale.
+    """
     pictures = [_thumbnail(jpeg, height) for jpeg in jpegs]
-    width = sum(picture.width for picture in pictures) + STRIP_GAP * (len(pictures) - 1)
-    strip = Image.new("RGB", (width, height), "white")
+    slots = max(slots, len(pictures))
+    width = sum(picture.width for picture in pictures) + pictures[0].width * (slots - len(pictures))
+    strip = Image.new("RGB", (width + STRIP_GAP * (slots - 1), height), STRIP_GROUND)
     left = 0
     for picture in pictures:
         strip.paste(picture, (left, 0))
@@ -117,7 +139,9 @@ def _thumbnail(jpeg: bytes, height: int) -> Image.Image:
     return picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _rows(files: Iterable[Path], column: str, values: Sequence, columns: list[str] | None = None) -> list[dict]:
+def _rows(
+    files: Iterable[Path], column: str, values: Sequence, columns: list[str] | None = None
+) -> list[dict]:
     """Rows with one of `values` in `column`; parquet statistics skip the files that cannot hold any."""
     if not len(values):
         return []

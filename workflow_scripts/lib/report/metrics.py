@@ -50,9 +50,7 @@ def corpus_metrics(folder: Path, shards: int, problems: Path) -> dict[str, Any]:
     return {
         "videos": videos.total(),
         "captions": captions.total(),
-        "languages": {
-            language: sum(captions[split, language] for split in SPLITS) for language in languages
-        },
+        "languages": {language: sum(captions[split, language] for split in SPLITS) for language in languages},
         "splits": {
             split: {
                 "videos": videos[(split,)],

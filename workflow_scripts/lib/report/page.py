@@ -21,12 +21,14 @@ FAILURES = 50
 THIS_RULE = "build_report"
 
 
-def build_page(config: ReportConfig, metrics: dict[str, Any], results: Path, media: Media, benchmarks: Path) -> str:
+def build_page(
+    config: ReportConfig, metrics: dict[str, Any], results: Path, media: Media, benchmarks: Path
+) -> str:
     """The whole page. `metrics` decides which stages are on; files of others in `results` are not looked at.
 
     UserError when tables and results do not belong together or a file cannot be read.
     """
-    on = [stage for stage in STAGES if metrics.get(stage)]
+    on = [stage for stage in STAGES if stage in metrics]
     # The report's own cost is known only after it.
     costs = [cost for cost in rule_costs(benchmarks) if cost.rule != THIS_RULE]
     context = {
@@ -56,7 +58,9 @@ def render(context: dict[str, Any]) -> str:
     )
     environment.filters |= numbers.FILTERS
     template = environment.get_template("page.html.j2")
-    style = environment.loader.get_source(environment, "page.css")[0].replace("FONT_FAMILY", f'"{fonts.FAMILY}"')
+    style = environment.loader.get_source(environment, "page.css")[0].replace(
+        "FONT_FAMILY", f'"{fonts.FAMILY}"'
+    )
     font_face = fonts.font_face(template.render(**context, style=""))
     return template.render(**context, style=Markup(font_face + "\n" + style))
 
@@ -69,11 +73,13 @@ def _retrieval(config: ReportConfig, found: dict, results: Path, media: Media) -
     videos = media.videos(video for row in chosen for video in examples.shown_videos(row))
     captions = media.captions((row["video"] for row in chosen), (row["key"] for row in chosen))
     strips = {index: _video_strip(media, video) for index, video in videos.items()}
+    shown = [_query(row, captions[row["key"]], videos, strips) for row in chosen]
     return {
         "groups": groups,
         "split": split,
         "all_within_100": all(group["videos"] <= 100 for group in groups),
-        "examples": [_query(row, captions[row["key"]], videos, strips) for row in chosen],
+        "examples": shown,
+        "moments": any(hit["moment"] for query in shown for hit in query["hits"]),
     }
 
 
@@ -98,7 +104,7 @@ def _query(row: dict, caption: dict, videos: dict[int, Video], strips: dict[int,
 def _video_strip(media: Media, video: Video) -> str:
     """Frames over the whole video, at the centres of equal parts."""
     positions = frames_in_moment(range(len(video.timestamps)), None, None, VIDEO_FRAMES)
-    return media.strip(video, positions, VIDEO_HEIGHT)
+    return media.strip(video, positions, VIDEO_HEIGHT, VIDEO_FRAMES)
 
 
 def _moment_bar(video: Video, caption: dict) -> dict | None:
@@ -118,6 +124,7 @@ def _captioner(config: ReportConfig, found: dict, results: Path, media: Media) -
     videos = media.videos(moment.video for moment in moments)
     return {
         "warning": bool(found.get("diversity_warning")),
+        "warning_languages": found.get("diversity_warning_languages") or [],
         "table": table,
         "examples": [_moment(moment, videos[moment.video], media) for moment in moments],
     }
@@ -129,7 +136,7 @@ def _moment(moment: examples.Moment, video: Video, media: Media) -> dict:
         "path": video.path,
         "start_s": moment.start_s,
         "end_s": moment.end_s,
-        "strip": media.strip(video, positions, MOMENT_HEIGHT),
+        "strip": media.strip(video, positions, MOMENT_HEIGHT, MOMENT_FRAMES),
         "captions": [_caption(rows) for rows in moment.captions],
     }
 

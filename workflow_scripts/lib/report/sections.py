@@ -50,8 +50,14 @@ def caption_table(captioner: dict[str, Any]) -> dict | None:
     """Columns and one row a language; columns that the corpus gives nothing for are left out."""
     test = captioner.get("test") or {}
     languages = languages_of(test)
-    kinds = sorted({kind for name in languages for kind in test[name].get("attribute_accuracy_by_kind") or {}})
-    columns = [name for name in CAPTION_COLUMNS if any(test[language].get(name) is not None for language in languages)]
+    kinds = sorted(
+        {kind for name in languages for kind in test[name].get("attribute_accuracy_by_kind") or {}}
+    )
+    columns = [
+        name
+        for name in CAPTION_COLUMNS
+        if any(test[language].get(name) is not None for language in languages)
+    ]
     rows = [
         {
             "language": language,
@@ -61,25 +67,42 @@ def caption_table(captioner: dict[str, Any]) -> dict | None:
         }
         for language in languages
     ]
-    return {"columns": [CAPTION_COLUMNS[column] for column in columns], "kinds": kinds, "rows": rows} if rows else None
+    return (
+        {"columns": [CAPTION_COLUMNS[column] for column in columns], "kinds": kinds, "rows": rows}
+        if rows
+        else None
+    )
 
 
 def failure_table(frames: dict[str, Any]) -> list[dict]:
     """Reasons why videos gave no frames, the most frequent first."""
     return [
-        {"reason": reason, "meaning": REASONS.get(reason, ""), "count": count, "percent": 100 * count / frames["videos"]}
+        {
+            "reason": reason,
+            "meaning": REASONS.get(reason, ""),
+            "count": count,
+            "percent": 100 * count / frames["videos"],
+        }
         for reason, count in frames["reasons"].items()
     ]
 
 
 def provenance_table(provenance: dict[str, Any]) -> dict:
     """The run's own record, that of each stage, and the packages (those that differ by stage are marked)."""
-    stages = {name: found for name, found in provenance.items() if name in ("clip", "retrieval", "captioner") and found}
+    stages = {
+        name: found
+        for name, found in provenance.items()
+        if name in ("clip", "retrieval", "captioner") and found
+    }
     packages: dict[str, set[str]] = {}
     for record in (provenance, *stages.values()):
         for name, version in (record.get("packages") or {}).items():
             packages.setdefault(name, set()).add(str(version))
-    inputs = {path: digest for record in stages.values() for path, digest in (record.get("inputs_sha256") or {}).items()}
+    inputs = {
+        path: digest
+        for record in stages.values()
+        for path, digest in (record.get("inputs_sha256") or {}).items()
+    }
     return {
         "commit": provenance.get("commit"),
         "seed": provenance.get("seed"),
@@ -91,7 +114,9 @@ def provenance_table(provenance: dict[str, Any]) -> dict:
 
 
 def _corpus_tiles(corpus: dict, frames: dict) -> list[dict]:
-    splits = ", ".join(f"{numbers.count(found['videos'])} {split}" for split, found in corpus["splits"].items())
+    splits = ", ".join(
+        f"{numbers.count(found['videos'])} {split}" for split, found in corpus["splits"].items()
+    )
     languages = ", ".join(f"{numbers.count(count)} {name}" for name, count in corpus["languages"].items())
     readable = 100 - frames["failed_percent"]
     return [
@@ -133,7 +158,9 @@ def _caption_tiles(test: dict | None) -> list[dict]:
         label = {"attribute_accuracy": "Attributes right", "chrf": "Caption chrF"}[name]
         note = f"word for word {numbers.percent(found.get('exact_match'))} of {numbers.count(found.get('captions'))}"
         value = found.get(name)
-        made.append({"label": f"{label}, {language}", "value": numbers.percent(value), "bar": value, "note": note})
+        made.append(
+            {"label": f"{label}, {language}", "value": numbers.percent(value), "bar": value, "note": note}
+        )
     return made
 
 
@@ -141,7 +168,9 @@ def _cost_tiles(costs: list) -> list[dict]:
     if not costs:
         return []
     spent = sum(cost.cpu_seconds or 0 for cost in costs)
-    peak = max((cost for cost in costs if cost.peak_mib is not None), key=lambda cost: cost.peak_mib, default=None)
+    peak = max(
+        (cost for cost in costs if cost.peak_mib is not None), key=lambda cost: cost.peak_mib, default=None
+    )
     note = f"largest job {numbers.memory(peak.peak_mib)} ({peak.rule})" if peak else ""
     return [{"label": "CPU time", "value": numbers.duration(spent), "note": note}]
 

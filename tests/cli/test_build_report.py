@@ -1,0 +1,49 @@
+import json
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from workflow_scripts.lib.corpus.tables import CAPTIONS, VIDEOS
+from workflow_scripts.lib.frames.shard import STATUS
+from workflow_scripts.lib.report.metrics import collect
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with every stage off and no videos: the least that there can be."""
+    for name, schema in (("videos", VIDEOS), ("captions", CAPTIONS), ("status", STATUS)):
+        pq.write_table(schema.empty_table(), tmp_path / f"{name}_000.parquet")
+    problems = tmp_path / "problems.jsonl"
+    problems.touch()
+    metrics = collect(stages={}, corpus=tmp_path, frames=tmp_path, problems=problems, shards=1, seed=0)
+    (tmp_path / "metrics.json").write_text(json.dumps({"run": "least", **metrics}), encoding="utf-8")
+    (tmp_path / "report.yaml").write_text("title: 가장 작은 것\nexamples: 2\n", encoding="utf-8")
+    return tmp_path
+
+
+def build(run):
+    files = {"--config": run / "report.yaml", "--results": run, "--corpus": run, "--frames": run}
+    files |= {"--shards": 1, "--benchmarks": run / "none", "--report": run / "report" / "index.html"}
+    options = [str(part) for pair in files.items() for part in pair]
+    arguments = [sys.executable, "-m", "workflow_scripts.build_report", *options]
+    return subprocess.run(arguments, capture_output=True, text=True)
+
+
+def test_the_page_is_written(run):
+    done = build(run)
+    assert done.returncode == 0, done.stderr
+    page = (run / "report" / "index.html").read_text(encoding="utf-8")
+    assert '<h1 dir="auto">가장 작은 것</h1>' in page and "font/woff;base64" in page
+
+
+def test_a_broken_metrics_file_gets_a_sentence_and_leaves_the_old_page(run):
+    build(run)
+    before = (run / "report" / "index.html").read_bytes()
+    (run / "metrics.json").write_text("{", encoding="utf-8")
+    done = build(run)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and "metrics.json" in done.stderr
+    assert (run / "report" / "index.html").read_bytes() == before
+    assert [file.name for file in (run / "report").iterdir()] == ["index.html"]

@@ -1,0 +1,57 @@
+"""What a finished `make demo` has to show: run by `make test-demo`, after it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.planning import ROOT
+
+pytestmark = pytest.mark.demo
+RESULTS = ROOT / "results" / "demo"
+
+
+@pytest.fixture(scope="module")
+def metrics() -> dict:
+    return json.loads((RESULTS / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_every_video_is_accounted_for(metrics):
+    frames = metrics["frames"]
+    assert frames["ok"] + frames["failed"] == frames["videos"] == metrics["corpus"]["videos"] == 480
+    assert frames["failed"] == sum(frames["reasons"].values()) == 0
+
+
+def test_retrieval_is_far_above_chance_and_above_zero_shot(metrics):
+    test, zero_shot = metrics["retrieval"]["test"], metrics["retrieval"]["zero_shot"]
+    assert test["r1"] >= 20 * test["chance_r1"]
+    assert test["r1"] >= 1.25 * zero_shot["r1"] and test["sumr"] > zero_shot["sumr"]
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_captions_have_their_attributes_right(metrics, language):
+    captions = metrics["captioner"]["test"][language]
+    assert captions["attribute_accuracy"] >= 90
+    assert captions["diversity"] >= 0.5 * captions["reference_diversity"]
+
+
+def test_clip_tells_colours_and_shapes_apart(metrics):
+    for language in ("en", "ko"):
+        clip = metrics["clip"]["test"][language]
+        assert clip["t2i_r1"] >= 20 * clip["chance_r1"]
+
+
+def test_nothing_is_left_to_do():
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_the_report_is_one_file_that_needs_nothing_else():
+    files = [path for path in (RESULTS / "report").iterdir() if not path.name.startswith(".")]
+    assert [path.name for path in files] == ["index.html"]
+    assert files[0].stat().st_size < 10 * 2**20
+    assert Path(files[0]).read_text(encoding="utf-8").count("src=\"http") == 0

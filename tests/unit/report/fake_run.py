@@ -1,0 +1,226 @@
+"""A run as the stages leave it, made of a few grey frames, so that the report has something to draw."""
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from workflow_scripts.lib.corpus.tables import CAPTIONS, VIDEOS
+from workflow_scripts.lib.files import read_json, write_json
+from workflow_scripts.lib.frames.shard import STATUS, write_status, write_tar
+from workflow_scripts.lib.keys import caption_key, video_key
+from workflow_scripts.lib.report.media import Media
+from workflow_scripts.lib.report.metrics import collect
+
+RANKS = pa.schema(
+    [
+        ("split", pa.string()),
+        ("key", pa.string()),
+        ("video", pa.int64()),
+        ("language", pa.string()),
+        ("rank", pa.int32()),
+        ("zero_shot_rank", pa.int32()),
+        ("top_videos", pa.list_(pa.int64())),
+        ("top_scores", pa.list_(pa.float32())),
+    ]
+)
+HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time"
+
+
+@dataclass
+class FakeRun:
+    """Writes itself below `root`. Every fourth video is in the test split; video 1 gives no frames."""
+
+    root: Path
+    videos: int = 12
+    shards: int = 2
+    texts: dict[str, str] = field(
+        default_factory=lambda: {"en": "a red circle moves left", "ko": "빨간 원이 왼쪽으로 움직인다"}
+    )
+    moment: tuple[float | None, float | None] = (1.0, 2.5)
+    stages: tuple[str, ...] = ("clip", "retrieval", "captioner")
+    test_every: int = 4
+    frames: int = 8
+    size: tuple[int, int] = (32, 24)
+    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.corpus, self.frame_folder = self.root / "corpus", self.root / "frames"
+        self.results, self.benchmarks = self.root / "results" / "fake", self.root / "benchmarks"
+        self.problems = self.root / "problems.jsonl"
+        self.test = [i for i in range(self.videos) if self.split(i) == "test" and i != 1]
+        self._write_tables()
+        self.problems.write_text("", encoding="utf-8")
+        for stage in self.stages:
+            getattr(self, f"_write_{stage}")()
+
+    def split(self, video: int) -> str:
+        return "test" if self.test_every and video % self.test_every == 0 else "train"
+
+    def collect(self) -> dict:
+        """metrics.json, written and returned."""
+        metrics = collect(
+            stages={stage: self.results / stage / "metrics.json" for stage in self.stages},
+            corpus=self.corpus,
+            frames=self.frame_folder,
+            problems=self.problems,
+            shards=self.shards,
+            seed=3,
+        )
+        write_json(self.results / "metrics.json", {"run": "fake", **metrics})
+        return read_json(self.results / "metrics.json")
+
+    def media(self) -> Media:
+        return Media(self.corpus, self.frame_folder, self.shards)
+
+    def benchmark(self, name: str, *rows: str) -> None:
+        file = self.benchmarks / f"{name}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
+
+    def _write_tables(self) -> None:
+        for folder in (self.corpus, self.frame_folder):
+            folder.mkdir(parents=True)
+        a_shard = -(-self.videos // self.shards)
+        for shard in range(self.shards):
+            some = range(shard * a_shard, min((shard + 1) * a_shard, self.videos))
+            self._write_parquet("videos", shard, [self._video(i) for i in some], VIDEOS)
+            self._write_parquet("captions", shard, [row for i in some for row in self._captions(i)], CAPTIONS)
+            write_status(self.frame_folder / f"status_{shard:03d}.parquet", [self._status(i) for i in some])
+            good = (i for i in some if i != 1)
+            write_tar(self.frame_folder / f"frames_{shard:03d}.tar", ((i, self._jpegs(i)) for i in good))
+
+    def _write_parquet(self, table: str, shard: int, rows: list[dict], schema: pa.Schema) -> None:
+        pq.write_table(pa.Table.from_pylist(rows, schema), self.corpus / f"{table}_{shard:03d}.parquet")
+
+    def _video(self, i: int) -> dict:
+        path = f"영상/video <{i}>.mp4"
+        return {
+            "index": i,
+            "source": str(i),
+            "path": path,
+            "start_s": None,
+            "end_s": None,
+            "split": self.split(i),
+        }
+
+    def _captions(self, i: int) -> list[dict]:
+        return [
+            {
+                "video": i,
+                "caption": j,
+                "key": caption_key(i, j),
+                "split": self.split(i),
+                "language": language,
+                "text": text,
+                "start_s": self.moment[0],
+                "end_s": self.moment[1],
+                "attributes": list(self.attributes.get(language, {}).items()),
+            }
+            for j, (language, text) in enumerate(self.texts.items())
+        ]
+
+    def _status(self, i: int) -> dict:
+        failed = {
+            "outcome": "failed",
+            "reason": "truncated",
+            "detail": "ends at <1 s>",
+            "frames": 0,
+            "timestamps": [],
+        }
+        good = {
+            "outcome": "ok",
+            "decoder": "pyav",
+            "frames": self.frames,
+            "timestamps": [4.0 * (k + 0.5) / self.frames for k in range(self.frames)],
+            "duration_s": 4.0,
+        }
+        empty = dict.fromkeys(STATUS.names)
+        row = {"index": i, "key": video_key(i), "split": self.split(i), "seconds": 0.5}
+        return {**empty, **row, **(failed if i == 1 else good)}
+
+    def _jpegs(self, i: int) -> list[bytes]:
+        found = []
+        for k in range(self.frames):
+            data = io.BytesIO()
+            Image.new("RGB", self.size, (20 * (i % 12), 30 * (k % 8), 120)).save(data, "JPEG")
+            found.append(data.getvalue())
+        return found
+
+    def _write_clip(self) -> None:
+        row = {"t2i_r1": 20.0, "t2i_r5": 50.0, "i2t_r1": 21.0, "i2t_r5": 51.0, "pairs": 6, "chance_r1": 33.3}
+        self._metrics("clip", {"test": dict.fromkeys(self.texts, row) if self.test else {}})
+        self._curve(
+            "clip/curve.csv", "step,epoch,train_loss,lr,val_loss\n1,0.5,3.0,1e-3,\n2,1,2.0,5e-4,2.5\n"
+        )
+
+    def _write_retrieval(self) -> None:
+        rows = [
+            {
+                "split": "test",
+                "key": caption_key(video, j),
+                "video": video,
+                "language": language,
+                "rank": (rank := (j + place) % len(self.test) + 1),
+                "zero_shot_rank": len(self.test),
+                "top_videos": self._order(video, rank)[:5],
+                "top_scores": [0.9, 0.8, 0.7, 0.6, 0.5][: len(self.test)],
+            }
+            for place, video in enumerate(self.test)
+            for j, language in enumerate(self.texts)
+        ]
+        recalls = {"r1": 60.0, "r5": 90.0, "r10": 95.0, "r100": 100.0, "sumr": 345.0, "median_rank": 1.0}
+        recalls |= {"queries": len(rows), "videos": len(self.test), "chance_r1": 100 / max(1, len(self.test))}
+        found = {**recalls, "by_language": dict.fromkeys(self.texts, recalls)} if rows else None
+        self._metrics("retrieval", {"val": None, "test": found, "zero_shot": found})
+        pq.write_table(pa.Table.from_pylist(rows, RANKS), self.results / "retrieval" / "ranks.parquet")
+        self._curve(
+            "retrieval/curve.csv", "step,epoch,train_loss,val_sumr,val_r1,lr\n1,1,3.0,,,1e-3\n2,2,2.0,9,1,0\n"
+        )
+
+    def _order(self, right: int, rank: int) -> list[int]:
+        others = [video for video in self.test if video != right]
+        return [*others[: rank - 1], right, *others[rank - 1 :]]
+
+    def _write_captioner(self) -> None:
+        rows = [
+            {
+                "key": caption["key"],
+                "video": video,
+                "language": caption["language"],
+                "start_s": caption["start_s"],
+                "end_s": caption["end_s"],
+                "reference": caption["text"],
+                "generated": caption["text"] if place % 2 else caption["text"].replace("red", "blue"),
+                "attributes": dict(caption["attributes"]),
+            }
+            for place, video in enumerate(self.test)
+            for caption in self._captions(video)
+        ]
+        score = {
+            "exact_match": 50.0,
+            "chrf": 80.0,
+            "bleu": 70.0,
+            "diversity": 50.0,
+            "reference_diversity": 55.0,
+        }
+        score |= {"captions": len(self.test)}
+        test = dict.fromkeys(self.texts, score) if rows else {}
+        self._metrics("captioner", {"test": test, "diversity_warning": False})
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (self.results / "captioner" / "captions_test.jsonl").write_text(lines, encoding="utf-8")
+        for stage in (1, 2):
+            self._curve(
+                f"captioner/stage{stage}_curve.csv", "step,epoch,train_loss,val_loss\n1,1,2.0,\n2,2,1.0,1.5\n"
+            )
+
+    def _metrics(self, stage: str, found: dict) -> None:
+        provenance = {"commit": "a" * 40, "config_sha256": "b" * 64, "seed": 3, "device": f"cpu of {stage}"}
+        write_json(self.results / stage / "metrics.json", {**found, "provenance": provenance})
+
+    def _curve(self, name: str, text: str) -> None:
+        (self.results / name).write_text(text, encoding="utf-8")
