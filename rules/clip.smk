@@ -14,7 +14,6 @@ if CONFIG.clip.enabled:
             input:
                 captions=CAPTIONS,
                 config=frozen("clip"),
-                frames_config=frozen("frames"),
             output:
                 directory(f"{CLIP}/demo_model"),
             log:
@@ -32,7 +31,6 @@ if CONFIG.clip.enabled:
             shell:
                 "python -m workflow_scripts.make_demo_clip_model"
                 " --config {input.config:q}"
-                " --frames-config {input.frames_config:q}"
                 " --corpus {params.corpus:q}"
                 " --shards {params.shards}"
                 " --model {output:q}"

@@ -35,8 +35,9 @@ def main() -> None:
     timestamps = {row["index"]: row["timestamps"] for row in status if row["outcome"] == "ok"}
     counts: dict = {"captions_without_frames": 0, "sha256": {}}
     with FrameShard(arguments.frames) as frames:
-        for split, tar in (("train", arguments.train), ("val", arguments.val)):
-            pairs, without_frames = pairs_by_video(captions, timestamps, split, count)
+        # validation takes the middle frame of a moment: a loss needs no more
+        for split, tar, frames_each in (("train", arguments.train, count), ("val", arguments.val, 1)):
+            pairs, without_frames = pairs_by_video(captions, timestamps, split, frames_each)
             counts[split] = write_pairs(tar, pairs, frames, arguments.seed)
             counts["captions_without_frames"] += without_frames
             counts["sha256"][split] = file_digest(tar)

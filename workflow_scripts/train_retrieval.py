@@ -6,9 +6,8 @@ from pathlib import Path
 from workflow_scripts.lib.compute import add_compute_arguments, device_name, set_up_compute
 from workflow_scripts.lib.config import RetrievalConfig, load_section
 from workflow_scripts.lib.errors import run_command
-from workflow_scripts.lib.features.reader import FeatureReader
 from workflow_scripts.lib.retrieval.checkpoints import BEST, FINISHED
-from workflow_scripts.lib.retrieval.data import read_splits
+from workflow_scripts.lib.retrieval.data import read_splits, visual_reader
 from workflow_scripts.lib.retrieval.model_folder import write_model
 from workflow_scripts.lib.retrieval.train import train, write_curve
 
@@ -31,7 +30,7 @@ def main() -> None:
 
     config = load_section(RetrievalConfig, arguments.config)
     device = set_up_compute(arguments.threads, arguments.seed)
-    videos = FeatureReader(arguments.features, "video")
+    videos = visual_reader(arguments.features, config)
     splits = read_splits(arguments.corpus, arguments.shards, ("train", "val"), config.languages, videos)
     print(f"training on {device_name(device)}", flush=True)
     state = train(

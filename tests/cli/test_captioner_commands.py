@@ -121,7 +121,7 @@ def test_two_processes_learn_what_one_does(tiny, tmp_path):
         assert (out / "stage1" / "adapter_model.safetensors").is_file()
         rows = csv.DictReader((out / "stage1.csv").open())
         curves.append([float(row["val_loss"]) for row in rows if row["val_loss"]])
-    assert curves[0] == pytest.approx(curves[1], rel=0.02)
+    assert curves[0] == pytest.approx(curves[1], rel=0.05)
 
 
 @pytest.mark.slow

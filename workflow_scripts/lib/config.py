@@ -159,12 +159,12 @@ class FramesConfig(Section):
 class DemoClipModel(Section):
     """A CLIP small enough to train from scratch on a CPU, with a BPE made from the corpus's captions."""
 
-    patch_size: Positive = 12
-    """Edge of a vision patch, in pixels; `frames.size` must be a multiple."""
+    image_size: Annotated[Int, Field(ge=32, multiple_of=32)] = 64
+    """Edge of the images that the model sees, in pixels: frames are resized to it."""
+    vision_width: Positive = 8
+    """Channels of the vision tower's stem (a ResNet of four blocks); its visual tokens have 32 times as many."""
     width: Positive = 64
-    """Width of both towers and of the embedding."""
-    vision_layers: Positive = 3
-    """Transformer layers of the vision tower."""
+    """Width of the text tower and of the embedding."""
     text_layers: Positive = 1
     """Transformer layers of the text tower."""
     context_length: Positive = 24
@@ -271,6 +271,9 @@ class RetrievalConfig(Section):
     """Train and evaluate text-to-video retrieval."""
     encoder: Name | None = None
     """Name of the encoder whose features are used."""
+    visual: Literal["embeddings", "tokens"] = "embeddings"
+    """What GMMFormer sees of a frame: its embedding, or its visual tokens side by side (of an encoder with a
+    `token_grid`), which keep where in the frame things are."""
     languages: list[Language] | None = None
     """Caption languages to train and evaluate on; default: all of the corpus."""
     hidden_size: Positive = 384
@@ -487,6 +490,11 @@ class Config(Section):
             for language in section.languages or []:
                 if language not in self.corpus.languages:
                     raise ValueError(f"{stage}.languages: '{language}' is not among corpus.languages")
+        if self.retrieval.enabled and self.retrieval.visual == "tokens":
+            if self.features.encoder(self.retrieval.encoder).token_grid is None:
+                raise ValueError(
+                    f"retrieval.visual: '{self.retrieval.encoder}' keeps no visual tokens; give it a token_grid"
+                )
         if self.captioner.enabled:
             if self.features.encoder(self.captioner.encoder).token_grid is None:
                 raise ValueError(
@@ -501,9 +509,6 @@ class Config(Section):
                     raise ValueError(
                         f"features.encoders: '{encoder.name}' is the model of train_clip, but clip.enabled is false"
                     )
-        patch = self.clip.demo_model.patch_size if self.clip.enabled and self.clip.demo_model else 1
-        if any(side % patch for side in self.frames.size):
-            raise ValueError("clip.demo_model.patch_size does not divide frames.size")
         return self
 
 

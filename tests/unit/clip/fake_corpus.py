@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from workflow_scripts.lib.config import ClipConfig, DemoClipModel, FramesConfig, freeze
+from workflow_scripts.lib.config import ClipConfig, DemoClipModel, freeze
 from workflow_scripts.lib.corpus.tables import CAPTIONS, VIDEOS
 from workflow_scripts.lib.frames.shard import write_status, write_tar
 from workflow_scripts.lib.keys import caption_key, video_key
@@ -17,7 +17,7 @@ COLOURS = {"red": "빨간", "green": "초록", "blue": "파란", "white": "하�
 RGB = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200), "white": (230, 230, 230)}
 SIZE = 24
 FRAMES = 6
-TINY = DemoClipModel(patch_size=8, width=32, vision_layers=1, text_layers=1, context_length=16, merges=60)
+TINY = DemoClipModel(image_size=32, vision_width=2, width=32, context_length=16, merges=60)
 
 
 def jpeg(colour: str, seed: int) -> bytes:
@@ -89,7 +89,7 @@ def _write(path: Path, rows: list[dict], schema: pa.Schema) -> None:
 
 
 def write_configs(folder: Path, **changes) -> Path:
-    """Frozen clip and frames sections; `changes` are of the clip section."""
+    """The frozen clip section, with changes."""
     settings = {
         "demo_model": TINY,
         "batch_size": 8,
@@ -99,5 +99,4 @@ def write_configs(folder: Path, **changes) -> Path:
         "lr": 1e-3,
     }
     (folder / "clip.yaml").write_text(freeze(ClipConfig(**settings | changes)), encoding="utf-8")
-    (folder / "frames.yaml").write_text(freeze(FramesConfig(size=[SIZE, SIZE])), encoding="utf-8")
     return folder / "clip.yaml"

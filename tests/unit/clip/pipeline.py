@@ -28,7 +28,7 @@ def run(command: str, **flags) -> None:
 
 def make_model(folder: Path) -> None:
     run(
-        "make_demo_clip_model", config=folder / "clip.yaml", frames_config=folder / "frames.yaml",
+        "make_demo_clip_model", config=folder / "clip.yaml",
         corpus=folder / "corpus", shards=SHARDS, model=folder / "demo_model",
     )  # fmt: skip
 
@@ -100,7 +100,7 @@ def trained() -> Path:
 def extracted() -> Path:
     """The same, with features in `features`, and an encoder section in encoder.yaml."""
     folder = trained()
-    section = EncoderConfig(name="clip", kind="trained_clip", token_grid=[2, 2], batch_size=5)
+    section = EncoderConfig(name="clip", kind="trained_clip", token_grid=[1, 1], batch_size=5)
     (folder / "encoder.yaml").write_text(freeze(section), encoding="utf-8")
     for shard in ("000", "001"):
         extract(folder, folder / "features", shard, folder / "encoder.yaml")

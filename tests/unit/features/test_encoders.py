@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 def open_clip_folder(folder):
     folder.mkdir()
     torch.manual_seed(0)
-    write_demo_model(folder, TEXTS, TINY, (24, 24))
+    write_demo_model(folder, TEXTS, TINY.model_copy(update={"image_size": 64}))
     save_file(
         open_clip.create_model(f"local-dir:{folder}").state_dict(), folder / "open_clip_model.safetensors"
     )
@@ -114,7 +114,7 @@ def encode(encoder, pictures):
 def test_images_and_texts_lie_in_one_space(encoder):
     frames, captions = encode(encoder, images()), encoder.encode_captions(TEXTS)
     assert frames.embeddings.shape[0] == 5
-    assert frames.tokens.shape == (5, 4, 32)
+    assert frames.tokens.shape == (5, 4, 64 if type(encoder.model).__name__ == "CLIP" else 32)
     for caption in captions:
         assert caption.sentence.shape == frames.embeddings.shape[1:]
         assert caption.tokens.shape[1] == caption.sentence.shape[0]

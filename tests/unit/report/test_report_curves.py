@@ -9,7 +9,7 @@ from workflow_scripts.lib.report.curves import draw_curves, read_curve, thin
 
 
 def test_a_panel_holds_what_shares_a_scale(tmp_path):
-    run = FakeRun(tmp_path)
+    run = FakeRun(tmp_path, curves=True)
     figures = draw_curves(run.results, ["clip", "retrieval"])
     assert {figure.title: figure.main for figure in figures} == {
         "CLIP: loss": True,
@@ -26,7 +26,7 @@ def test_a_panel_holds_what_shares_a_scale(tmp_path):
 
 
 def test_stages_that_are_off_are_not_drawn(tmp_path):
-    assert draw_curves(FakeRun(tmp_path).results, []) == []
+    assert draw_curves(FakeRun(tmp_path, curves=True).results, []) == []
 
 
 def test_a_column_without_a_measurement_is_left_out(tmp_path):

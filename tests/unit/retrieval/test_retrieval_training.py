@@ -89,6 +89,14 @@ def test_a_finished_training_is_repeated_when_asked_again(run, tmp_path, capsys)
     assert "of a training that is finished" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half a checkpoint"])
+def test_a_broken_checkpoint_is_named(run, tmp_path, content):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"last\.pt: the checkpoint cannot be read"):
+        run(epochs=1)
+
+
 def test_changed_features_start_anew(run, folder, capsys):
     run(epochs=1)
     shard = folder / "features/FeatureData/video_shard_000.hdf5"

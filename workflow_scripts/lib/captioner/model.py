@@ -104,8 +104,10 @@ class CaptionerForConditionalGeneration(PreTrainedModel, GenerationMixin):
             for linear in (module.enter, module.leave):
                 nn.init.xavier_uniform_(linear.weight)
                 nn.init.zeros_(linear.bias)
-            nn.init.normal_(module.frame, std=0.02)
-            nn.init.normal_(module.cell, std=0.02)
+            # As large as the hidden values: smaller ones had not yet grown when the learning rate
+            # fell, and the captioner saw what moves but not which way.
+            nn.init.normal_(module.frame, std=1.0)
+            nn.init.normal_(module.cell, std=1.0)
             nn.init.ones_(module.norm.weight)
             nn.init.zeros_(module.norm.bias)
 

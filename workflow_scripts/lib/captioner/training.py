@@ -69,7 +69,9 @@ def training_arguments(
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
-        # without a name the processes of a CPU would not know of each other, and all train the same
+        # both are needed on a CPU: without them its processes would not know of each other
+        ddp_find_unused_parameters=False,
+        use_cpu=not torch.cuda.is_available(),
         ddp_backend="gloo" if world > 1 and not torch.cuda.is_available() else None,
         report_to=[],
         disable_tqdm=True,

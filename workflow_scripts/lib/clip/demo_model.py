@@ -68,13 +68,11 @@ def _merges(tokenizer: Tokenizer) -> list[tuple[str, str]]:
     return [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
 
 
-def write_demo_model(
-    folder: Path, captions: list[str], settings: DemoClipModel, size: tuple[int, int]
-) -> dict[str, int]:
+def write_demo_model(folder: Path, captions: list[str], settings: DemoClipModel) -> dict[str, int]:
     """Write open_clip_config.json and the tokenizer's files into `folder`.
 
-    `captions` are those of the training split, `size` the height and width of the frames.
-    Returns what the log tells: vocabulary size and the most tokens of a caption, start and end included.
+    `captions` are those of the training split. Returns what the log tells: vocabulary size and the most
+    tokens of a caption, start and end included.
     """
     if not captions:
         raise UserError("the training split has no captions to make a tokenizer from")
@@ -88,29 +86,31 @@ def write_demo_model(
         pad_token=END,
         model_max_length=settings.context_length,
     ).save_pretrained(folder)
-    write_json(folder / "open_clip_config.json", model_config(settings, size, tokenizer.get_vocab_size()))
+    write_json(folder / "open_clip_config.json", model_config(settings, tokenizer.get_vocab_size()))
     return {"vocabulary": tokenizer.get_vocab_size(), "longest": longest}
 
 
-def model_config(settings: DemoClipModel, size: tuple[int, int], vocabulary: int) -> dict[str, Any]:
-    """The content of open_clip_config.json; the empty tokenizer name stands for the folder itself."""
-    head_width = math.gcd(settings.width, 32)
+def model_config(settings: DemoClipModel, vocabulary: int) -> dict[str, Any]:
+    """The content of open_clip_config.json.
+
+    The vision tower is CLIP's ResNet with one block a stage: from so few pictures a ViT of the same cost
+    learns colours and textures, and no shapes. Its attention pool adds positions to the features, so an
+    embedding tells something of where a shape is. The tokenizer's name stands for the folder itself.
+    """
     return {
         "model_cfg": {
             "embed_dim": settings.width,
             "vision_cfg": {
-                "image_size": list(size),
-                "patch_size": settings.patch_size,
-                "width": settings.width,
-                "layers": settings.vision_layers,
-                "head_width": head_width,
-                "pool_type": "avg",
+                "image_size": settings.image_size,
+                "layers": [1, 1, 1, 1],
+                "width": settings.vision_width,
+                "head_width": 32,
             },
             "text_cfg": {
                 "context_length": settings.context_length,
                 "vocab_size": vocabulary,
                 "width": settings.width,
-                "heads": settings.width // head_width,
+                "heads": settings.width // math.gcd(settings.width, 32),
                 "layers": settings.text_layers,
                 "hf_tokenizer_name": ".",
                 "pool_type": "eos",
@@ -119,7 +119,7 @@ def model_config(settings: DemoClipModel, size: tuple[int, int], vocabulary: int
             },
         },
         "preprocess_cfg": {
-            "size": list(size),
+            "size": settings.image_size,
             "mean": [0.5, 0.5, 0.5],
             "std": [0.5, 0.5, 0.5],
             "interpolation": "bilinear",

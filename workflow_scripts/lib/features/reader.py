@@ -55,7 +55,7 @@ class FeatureReader(Mapping[str, np.ndarray]):
         return len(self._place)
 
     def __iter__(self) -> Iterator[str]:
-        """Keys, shard after shard, in the order they were written."""
+        """Keys, shard after shard."""
         self._open()
         return iter(self._place)
 

@@ -100,7 +100,7 @@ def as_stored(key: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 @dataclass
 class ShardIndex:
-    """Where every key of a shard lies: byte offsets [N] and shapes [N, dims], in the order of `keys`."""
+    """Where every key of a shard lies: byte offsets [N] and shapes [N, dims], a row a key."""
 
     keys: list[str]
     offsets: np.ndarray

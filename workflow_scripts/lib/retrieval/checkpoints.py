@@ -1,6 +1,7 @@
 """Progress of a training that survives a kill: what it is of, saving, and taking it up again."""
 
 import hashlib
+import pickle
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,9 +14,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from workflow_scripts.lib.config import RetrievalConfig
+from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.reader import find_shards
 from workflow_scripts.lib.files import whole_file
-from workflow_scripts.lib.retrieval.data import Split
+from workflow_scripts.lib.retrieval.data import VISUAL_KINDS, Split
 
 LAST, BEST, FINISHED = "last.pt", "best.safetensors", "finished"
 
@@ -47,9 +49,8 @@ def identity(config: RetrievalConfig, seed: int, splits: dict[str, Split], featu
         for array in (split.videos, split.owner, split.captions):
             digest.update(array.astype("<i8").tobytes())
         captions[name] = digest.hexdigest()
-    shards = {
-        file.name: _shard_digest(file) for kind in ("video", "text") for file in find_shards(features, kind)
-    }
+    kinds = (VISUAL_KINDS[config.visual], "text")
+    shards = {file.name: _shard_digest(file) for kind in kinds for file in find_shards(features, kind)}
     return {"config": config.model_dump(mode="json"), "seed": seed, "captions": captions, "features": shards}
 
 
@@ -123,6 +124,10 @@ def _read(file: Path) -> dict[str, Any] | None:
         return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{file}: the checkpoint cannot be read ({type(error).__name__}); delete its folder to train anew"
+        ) from None
 
 
 def _restore(content: dict[str, Any], state: TrainingState) -> None:

@@ -15,12 +15,22 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.corpus.tables import read_shards
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.reader import FeatureReader
+from workflow_scripts.lib.features.shards import Kind
 from workflow_scripts.lib.keys import caption_key, video_key
 from workflow_scripts.lib.retrieval.model import GMMFormerConfig
 from workflow_scripts.lib.retrieval.pooling import cut_tokens, pool_video
+
+
+VISUAL_KINDS: dict[str, Kind] = {"embeddings": "video", "tokens": "token"}
+
+
+def visual_reader(features: Path, config: RetrievalConfig) -> FeatureReader:
+    """Reader of what GMMFormer sees of the videos, as `retrieval.visual` says."""
+    return FeatureReader(features, VISUAL_KINDS[config.visual])
 
 
 @dataclass(frozen=True)
@@ -148,8 +158,13 @@ def load_queries(
 
 
 def feature(reader: FeatureReader, key: str, width: int | None = None) -> np.ndarray:
-    """Rows [L, width] of a key; UserError naming it when they are none, of another width, or not finite."""
+    """Rows [L, width] of a key; the visual tokens of a frame lie side by side in one row.
+
+    UserError naming the key when there are no rows, or they are of another width or not finite.
+    """
     rows = reader[key]
+    if reader.kind == "token" and rows.ndim == 3:
+        rows = rows.reshape(len(rows), -1)
     found = None
     if rows.ndim != 2 or (width is not None and rows.shape[1] != width):
         found = f"shape {list(rows.shape)}, expected [rows, {width or 'width'}]"

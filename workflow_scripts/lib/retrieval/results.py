@@ -10,7 +10,7 @@ from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.features.reader import FeatureReader
 from workflow_scripts.lib.features.shards import FOLDERS
 from workflow_scripts.lib.files import whole_file
-from workflow_scripts.lib.retrieval.data import Split, read_splits
+from workflow_scripts.lib.retrieval.data import Split, read_splits, visual_reader
 from workflow_scripts.lib.retrieval.evaluate import Retrieved, retrieve, retrieve_zero_shot
 from workflow_scripts.lib.retrieval.metrics import recalls_by_language
 from workflow_scripts.lib.retrieval.model import GMMFormer
@@ -33,7 +33,8 @@ def evaluate(
     model: GMMFormer, features: Path, corpus: Path, shards: int, config: RetrievalConfig
 ) -> tuple[dict[str, Any], pa.Table]:
     """Metrics under "val", "test" and "zero_shot" (of test; each null when it has no videos), and the table of ranks."""
-    videos, texts = FeatureReader(features, "video"), FeatureReader(features, "text")
+    videos, texts = visual_reader(features, config), FeatureReader(features, "text")
+    embeddings = FeatureReader(features, "video")
     sentences = FeatureReader(features, "sentence") if (features / FOLDERS["sentence"]).is_dir() else None
     if sentences is None:
         print(f"{features / FOLDERS['sentence']}: not there, so there is no zero-shot baseline", flush=True)
@@ -46,7 +47,7 @@ def evaluate(
         found = retrieve(model, split, videos, texts, config.clip_weight)
         metrics[name] = _metrics(found, split)
         print(f"{name}: {_sentence(metrics[name])}", flush=True)
-        zero_shot = retrieve_zero_shot(split, videos, sentences) if sentences is not None else None
+        zero_shot = retrieve_zero_shot(split, embeddings, sentences) if sentences is not None else None
         if zero_shot is not None and name == "test":
             metrics["zero_shot"] = _metrics(zero_shot, split)
             print(f"zero-shot on test: {_sentence(metrics['zero_shot'])}", flush=True)

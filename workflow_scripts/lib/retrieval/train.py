@@ -16,7 +16,14 @@ from workflow_scripts.lib.features.reader import FeatureReader
 from workflow_scripts.lib.files import whole_file
 from workflow_scripts.lib.retrieval import checkpoints
 from workflow_scripts.lib.retrieval.checkpoints import TrainingState
-from workflow_scripts.lib.retrieval.data import Batch, EpochBatches, Split, TrainingSet, feature
+from workflow_scripts.lib.retrieval.data import (
+    Batch,
+    EpochBatches,
+    Split,
+    TrainingSet,
+    feature,
+    visual_reader,
+)
 from workflow_scripts.lib.retrieval.evaluate import retrieve
 from workflow_scripts.lib.retrieval.losses import retrieval_loss
 from workflow_scripts.lib.retrieval.metrics import recalls
@@ -39,7 +46,7 @@ def train(
     Without validation videos every epoch is trained and the last is kept. A killed run goes on behind
     its last whole epoch and ends with the same weights as an uninterrupted one.
     """
-    videos, texts = FeatureReader(features, "video"), FeatureReader(features, "text")
+    videos, texts = visual_reader(features, config), FeatureReader(features, "text")
     model = GMMFormer(model_config(config, splits["train"], videos, texts)).to(device)
     batches = EpochBatches(len(splits["train"].videos), config.batch_size, seed)
     loader = DataLoader(

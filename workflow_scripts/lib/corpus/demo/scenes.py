@@ -55,7 +55,7 @@ def scene(seed: int, video: int, moments: int) -> Scene:
     background = str(random.choice(list(BACKGROUNDS)))
     # A grey with a hint of a tint, neither black nor white: every shape colour stands out against it.
     shade = tuple(int(v) for v in random.integers(60, 170) + random.integers(-8, 9, size=3))
-    contrast, period = int(random.integers(18, 30)), float(random.uniform(0.12, 0.2))
+    contrast, period = int(random.integers(14, 24)), float(random.uniform(0.12, 0.2))
     time, happening = float(random.uniform(*GAP_S)), []
     for choice in random.choice(len(COMBINATIONS), size=moments, replace=False):
         length = float(random.uniform(*MOMENT_S))
@@ -64,9 +64,9 @@ def scene(seed: int, video: int, moments: int) -> Scene:
                 *COMBINATIONS[choice],
                 start_s=round(time, 3),
                 end_s=round(time + length, 3),
-                travel=float(random.uniform(0.5, 0.6)),
-                aside=float(random.uniform(-0.15, 0.15)),
-                radius=float(random.uniform(0.15, 0.19)),
+                travel=float(random.uniform(0.45, 0.5)),
+                aside=float(random.uniform(-0.1, 0.1)),
+                radius=float(random.uniform(0.22, 0.26)),
             )
         )
         time += length + float(random.uniform(*GAP_S))

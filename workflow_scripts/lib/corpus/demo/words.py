@@ -32,12 +32,13 @@ BACKGROUNDS = {"plain": "민무늬", "striped": "줄무늬", "checked": "체크�
 
 def captions(colour: str, shape: str, direction: str, background: str) -> list[dict]:
     """The caption of a moment in each language: dicts of lang, text and attributes."""
+    article = "an" if colour[0] in "aeiou" else "a"
     korean_shape, particle = SHAPES[shape]
     korean = {"colour": COLOURS[colour], "shape": korean_shape, "direction": DIRECTIONS[direction]}
     return [
         {
             "lang": "en",
-            "text": f"a {colour} {shape} moves {direction} over a {background} background",
+            "text": f"{article} {colour} {shape} moves {direction} over a {background} background",
             "attributes": {"colour": colour, "shape": shape, "direction": direction},
         },
         {
