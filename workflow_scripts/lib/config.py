@@ -478,37 +478,37 @@ class Config(Section):
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
-    def _sections_fit(self):
+    def _encoders_are_there(self):
         names = [encoder.name for encoder in self.features.encoders]
-        for stage in ("retrieval", "captioner"):
-            section = getattr(self, stage)
-            if section.enabled and section.encoder not in names:
+        for stage, section in (("retrieval", self.retrieval), ("captioner", self.captioner)):
+            if not section.enabled:
+                continue
+            if section.encoder not in names:
                 raise ValueError(
                     f"{stage}.encoder: one of features.encoders is needed ({', '.join(names)}), "
                     f"found {section.encoder!r}"
                 )
+            needs_tokens = stage == "captioner" or section.visual == "tokens"
+            if needs_tokens and self.features.encoder(section.encoder).token_grid is None:
+                raise ValueError(
+                    f"{stage}.encoder: '{section.encoder}' keeps no visual tokens; give it a token_grid"
+                )
+        for encoder in self.features.encoders:
+            if encoder.kind == "trained_clip" and not self.clip.enabled:
+                raise ValueError(
+                    f"features.encoders: '{encoder.name}' is the model of train_clip, but clip.enabled is false"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _languages_are_there(self):
+        for stage, section in (("retrieval", self.retrieval), ("captioner", self.captioner)):
             for language in section.languages or []:
                 if language not in self.corpus.languages:
                     raise ValueError(f"{stage}.languages: '{language}' is not among corpus.languages")
-        if self.retrieval.enabled and self.retrieval.visual == "tokens":
-            if self.features.encoder(self.retrieval.encoder).token_grid is None:
-                raise ValueError(
-                    f"retrieval.visual: '{self.retrieval.encoder}' keeps no visual tokens; give it a token_grid"
-                )
-        if self.captioner.enabled:
-            if self.features.encoder(self.captioner.encoder).token_grid is None:
-                raise ValueError(
-                    f"captioner.encoder: '{self.captioner.encoder}' keeps no visual tokens; give it a token_grid"
-                )
-            for language in self.captioner.languages or self.corpus.languages:
-                if language not in self.captioner.prompts:
-                    raise ValueError(f"captioner.prompts: no prompt for the language '{language}'")
-        if not self.clip.enabled:
-            for encoder in self.features.encoders:
-                if encoder.kind == "trained_clip":
-                    raise ValueError(
-                        f"features.encoders: '{encoder.name}' is the model of train_clip, but clip.enabled is false"
-                    )
+        for language in self.captioner.languages or self.corpus.languages:
+            if self.captioner.enabled and language not in self.captioner.prompts:
+                raise ValueError(f"captioner.prompts: no prompt for the language '{language}'")
         return self
 
 

@@ -84,7 +84,7 @@ def test_unquoted_no_is_norwegian_as_a_language_and_false_as_a_switch():
         ("captioner.languages", ["zh"], ["captioner.languages", "zh"]),
         ("corpus.adapter", "csv", ["corpus", "annotations"]),
         ("corpus.val_share", 1.2, ["corpus.val_share", "1.2"]),
-        ("features.encoders.0.token_grid", None, ["captioner.encoder", "token_grid"]),
+        ("features.encoders.0.token_grid", None, ["retrieval.encoder", "token_grid"]),
         ("features.encoders.0.kind", "open_clip", ["features.encoders.0", "model"]),
     ],
 )

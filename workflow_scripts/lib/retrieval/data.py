@@ -24,7 +24,6 @@ from workflow_scripts.lib.keys import caption_key, video_key
 from workflow_scripts.lib.retrieval.model import GMMFormerConfig
 from workflow_scripts.lib.retrieval.pooling import cut_tokens, pool_video
 
-
 VISUAL_KINDS: dict[str, Kind] = {"embeddings": "video", "tokens": "token"}
 
 
