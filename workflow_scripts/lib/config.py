@@ -7,67 +7,28 @@ docs/config.md and docs/config.schema.json are generated from these models.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from workflow_scripts.lib.config_errors import explain
+from workflow_scripts.lib.config_types import (
+    Count,
+    Float,
+    Fraction,
+    Int,
+    Language,
+    Name,
+    NotNegative,
+    Positive,
+    Rate,
+    Share,
+    Text,
+    number,
 )
-
 from workflow_scripts.lib.errors import UserError
-
-
-def _number(value: Any) -> Any:
-    """`1e-4` is text to YAML 1.1 and a number to a person; a yes or no is not a number."""
-    if isinstance(value, bool):
-        raise ValueError("a number is needed here, not yes or no")
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError("a number is needed here") from None
-    return value
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(
-            "text is needed here; YAML reads an unquoted yes, no, on or off as a truth value: put it in quotes"
-        )
-    return value
-
-
-def _language(value: Any) -> Any:
-    """Unquoted `no` is Norwegian, whatever YAML 1.1 says."""
-    return "no" if value is False else value
-
-
-def _name(value: str) -> str:
-    if not re.fullmatch(r"\w[\w.-]*", value):
-        raise ValueError("letters of any script, digits, '_', '-' and '.' only: it becomes a folder name")
-    return value
-
-
-# The bounds stand before the validators: so they reach the JSON schema.
-Int = Annotated[int, BeforeValidator(_number)]
-Count = Annotated[int, Field(ge=0), BeforeValidator(_number)]
-Positive = Annotated[int, Field(ge=1), BeforeValidator(_number)]
-Float = Annotated[float, BeforeValidator(_number)]
-NotNegative = Annotated[float, Field(ge=0), BeforeValidator(_number)]
-Rate = Annotated[float, Field(gt=0), BeforeValidator(_number)]
-Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_number)]
-Share = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_number)]
-Text = Annotated[str, BeforeValidator(_text)]
-Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$"), BeforeValidator(_language)]
 
 
 class Section(BaseModel):
@@ -86,7 +47,7 @@ class DemoCorpus(Section):
     """Videos to render. More of them leave the earlier ones as they are."""
     moments: Positive = 3
     """Captioned moments a video."""
-    size: Annotated[int, Field(ge=32), BeforeValidator(_number)] = 96
+    size: Annotated[int, Field(ge=32), BeforeValidator(number)] = 96
     """Width and height of the videos, in pixels."""
     fps: Positive = 8
     """Frames a second."""
@@ -143,7 +104,7 @@ class FramesConfig(Section):
     """Height and width of the stored frames."""
     fit: Literal["crop", "stretch", "pad"] = "crop"
     """How another aspect ratio is brought to `size`: centre crop, distortion, or black borders."""
-    jpeg_quality: Annotated[int, Field(ge=1, le=100), BeforeValidator(_number)] = 90
+    jpeg_quality: Annotated[int, Field(ge=1, le=100), BeforeValidator(number)] = 90
     """JPEG quality of the stored frames."""
     timeout_s: Rate = 120
     """A video that takes longer than so many seconds is given up, and listed."""
@@ -512,54 +473,12 @@ class Config(Section):
         return self
 
 
-def _sentence(error: dict[str, Any]) -> str:
-    """One validation error as `key: what was found and what is allowed`."""
-    key = ".".join(str(part) for part in error["loc"]) or "the configuration"
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key"
-    if error["type"] == "missing":
-        return f"{key}: missing, and there is no default"
-    message = error["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(error["input"], dict | BaseModel) else f" (found {error['input']!r})"
-    return f"{key}: {message}{found}"
-
-
 def parse_config(data: dict[str, Any]) -> Config:
     """Check a configuration; UserError names every wrong key, what was found and what is allowed."""
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise UserError(_explain(error, Config)) from None
-
-
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    lines = []
-    for item in error.errors():
-        line = _sentence(item)
-        if item["type"] == "extra_forbidden":
-            allowed = _fields_at(model, item["loc"][:-1])
-            line += f"; allowed: {', '.join(allowed)}" if allowed else ""
-        lines.append(line)
-    return "config: " + "\n        ".join(lines)
-
-
-def _fields_at(model: type[BaseModel], loc: tuple) -> list[str]:
-    """Field names of the section at that place."""
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        nested = list(_models_in(model.model_fields[part].annotation))
-        if not nested:
-            return []
-        model = nested[0]
-    return list(model.model_fields)
-
-
-def _models_in(annotation: Any):
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in getattr(annotation, "__args__", ()):
-        yield from _models_in(inner)
+        raise UserError(explain(error, Config)) from None
 
 
 def load_config(path: Path) -> Config:
@@ -581,7 +500,7 @@ def load_section(model: type[S], path: Path) -> S:
     try:
         return model.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error, model)}") from None
+        raise UserError(f"{path}: {explain(error, model)}") from None
 
 
 def freeze(section: Section) -> str:

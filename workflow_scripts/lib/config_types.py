@@ -1,0 +1,51 @@
+"""Kinds of values in a configuration, read as a person means them."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def number(value: Any) -> Any:
+    """`1e-4` is text to YAML 1.1 and a number to a person; a yes or no is not a number."""
+    if isinstance(value, bool):
+        raise ValueError("a number is needed here, not yes or no")
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("a number is needed here") from None
+    return value
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(
+            "text is needed here; YAML reads an unquoted yes, no, on or off as a truth value: put it in quotes"
+        )
+    return value
+
+
+def _language(value: Any) -> Any:
+    """Unquoted `no` is Norwegian, whatever YAML 1.1 says."""
+    return "no" if value is False else value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", value):
+        raise ValueError("letters of any script, digits, '_', '-' and '.' only: it becomes a folder name")
+    return value
+
+
+# The bounds stand before the validators: so they reach the JSON schema.
+Int = Annotated[int, BeforeValidator(number)]
+Count = Annotated[int, Field(ge=0), BeforeValidator(number)]
+Positive = Annotated[int, Field(ge=1), BeforeValidator(number)]
+Float = Annotated[float, BeforeValidator(number)]
+NotNegative = Annotated[float, Field(ge=0), BeforeValidator(number)]
+Rate = Annotated[float, Field(gt=0), BeforeValidator(number)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(number)]
+Share = Annotated[float, Field(ge=0, lt=1), BeforeValidator(number)]
+Text = Annotated[str, BeforeValidator(_text)]
+Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$"), BeforeValidator(_language)]
