@@ -5,7 +5,7 @@ CORES ?= all
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test test-all test-demo lint docs dag lock env
+.PHONY: demo test test-slow test-demo lint docs dag lock env
 demo: env          ## the whole pipeline on the synthetic corpus, on the CPU
 	snakemake --cores $(CORES)
 	@echo "Open results/demo/report/index.html"
@@ -13,8 +13,8 @@ demo: env          ## the whole pipeline on the synthetic corpus, on the CPU
 test: env          ## the fast tests
 	python -m pytest -m "not slow and not demo"
 
-test-all: env      ## every test that needs nothing else
-	python -m pytest -m "not demo"
+test-slow: env     ## the others that need nothing else
+	python -m pytest -m "slow and not demo"
 
 test-demo: demo    ## the demo's results, and its page in Chromium (chromium must be installed)
 	python -m pytest -m demo

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(workflow.basedir))
 
 from workflow_scripts.lib.config import freeze, parse_config
-from workflow_scripts.lib.environment import use_this_checkout
+from workflow_scripts.lib.environment import hold_run_lock, use_this_checkout
 from workflow_scripts.lib.errors import UserError
 
 use_this_checkout()
@@ -79,3 +79,11 @@ def feature_root(encoder):
 def feature_index(encoder):
     """The file that says that all shards of an encoder are there."""
     return f"{feature_root(encoder)}/video_manifest.json"
+
+
+onstart:
+    # Takes the place of Snakemake's lock (`nolock` in the profiles), which a kill -9 leaves behind.
+    try:
+        hold_run_lock(Path(".snakemake/run.lock"))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import ReportConfig, load_section
-from workflow_scripts.lib.errors import run_command
 from workflow_scripts.lib.files import read_json, whole_file
 from workflow_scripts.lib.report.media import Media
 from workflow_scripts.lib.report.page import build_page

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from workflow_scripts.lib.errors import run_command
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.features.collect import collect
 
 

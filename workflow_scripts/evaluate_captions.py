@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 from workflow_scripts.lib.captioner.metrics import evaluate
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import CaptionerConfig, load_section
-from workflow_scripts.lib.errors import UserError, run_command
+from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import write_json
 from workflow_scripts.lib.provenance import provenance
 

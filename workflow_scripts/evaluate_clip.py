@@ -10,10 +10,10 @@ from PIL import Image
 
 from workflow_scripts.lib.clip.evaluate import by_language
 from workflow_scripts.lib.clip.pairs import middle_frames
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, device_name, set_up_compute
 from workflow_scripts.lib.config import EncoderConfig
 from workflow_scripts.lib.corpus.tables import read_rows, shard_files
-from workflow_scripts.lib.errors import run_command
 from workflow_scripts.lib.features.encoders import load_encoder
 from workflow_scripts.lib.features.extract import batched
 from workflow_scripts.lib.files import write_json

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, device_name, set_up_compute
 from workflow_scripts.lib.config import RetrievalConfig, load_section
-from workflow_scripts.lib.errors import run_command
 from workflow_scripts.lib.files import write_json
 from workflow_scripts.lib.provenance import provenance
 from workflow_scripts.lib.retrieval.model_folder import read_model

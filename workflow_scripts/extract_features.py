@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, set_up_compute
 from workflow_scripts.lib.config import EncoderConfig, load_section
-from workflow_scripts.lib.errors import run_command
 from workflow_scripts.lib.features.encoders import load_encoder
 from workflow_scripts.lib.features.extract import extract_captions, extract_frames
 from workflow_scripts.lib.features.shards import ShardWriter

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import FramesConfig, load_section
-from workflow_scripts.lib.errors import run_command
 from workflow_scripts.lib.frames.stage import extract_shard
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from workflow_scripts.lib.captioner.generation import generate, moments_of, row
 from workflow_scripts.lib.captioner.loading import load_captioner
 from workflow_scripts.lib.captioner.stages import add_input_arguments, open_inputs
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.corpus.tables import SPLITS
-from workflow_scripts.lib.errors import run_command
 from workflow_scripts.lib.files import whole_file
 
 REPORT_EVERY_S = 30

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import CorpusConfig, load_section
 from workflow_scripts.lib.corpus.ingest import ingest
-from workflow_scripts.lib.errors import run_command
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from workflow_scripts.lib.clip.demo_model import write_demo_model
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import ClipConfig, load_section
 from workflow_scripts.lib.corpus.tables import read_shards
-from workflow_scripts.lib.errors import run_command
 from workflow_scripts.lib.files import whole_folder
 
 

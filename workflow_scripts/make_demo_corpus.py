@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.corpus.demo.render import make_corpus
-from workflow_scripts.lib.errors import run_command
 
 
 def main() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from transformers.utils.logging import disable_progress_bar
 
 from workflow_scripts.lib.captioner.demo_lm import make_demo_language_model
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, set_up_compute
 from workflow_scripts.lib.config import CaptionerConfig, load_section
 from workflow_scripts.lib.corpus.tables import read_rows
-from workflow_scripts.lib.errors import UserError, run_command
+from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import whole_folder
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from workflow_scripts.lib.clip.pairs import pairs_by_video, write_pairs
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import ClipConfig, load_section
-from workflow_scripts.lib.errors import run_command
 from workflow_scripts.lib.files import file_digest, write_json
 from workflow_scripts.lib.frames.shard import FrameShard
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workflow_scripts.lib.captioner.loading import load_captioner
 from workflow_scripts.lib.captioner.stages import add_training_arguments, open_inputs, run_stage
-from workflow_scripts.lib.errors import run_command
+from workflow_scripts.lib.command import run_command
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from workflow_scripts.lib.clip import train
+from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, set_up_compute
 from workflow_scripts.lib.config import ClipConfig, load_section
-from workflow_scripts.lib.errors import run_command
 from workflow_scripts.lib.files import whole_folder
 
 

@@ -54,4 +54,4 @@ def test_the_report_is_one_file_that_needs_nothing_else():
     files = [path for path in (RESULTS / "report").iterdir() if not path.name.startswith(".")]
     assert [path.name for path in files] == ["index.html"]
     assert files[0].stat().st_size < 10 * 2**20
-    assert Path(files[0]).read_text(encoding="utf-8").count("src=\"http") == 0
+    assert Path(files[0]).read_text(encoding="utf-8").count('src="http') == 0

@@ -16,7 +16,9 @@ def test_a_dry_run_on_a_fresh_checkout_shows_every_job(tmp_path):
     for rule in ("corpus_shard", "extract_frames", "pack_pairs", "extract_features"):
         assert jobs[rule] == shards
     commands = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")} - {"__init__", "config_docs"}
-    assert commands == {rule for rule in jobs if not rule.startswith("freeze_")}, "every command is a rule of the demo"
+    assert commands == {rule for rule in jobs if not rule.startswith("freeze_")}, (
+        "every command is a rule of the demo"
+    )
 
 
 def test_a_config_error_stops_before_any_job(tmp_path):

@@ -1,14 +1,66 @@
-"""The environment of the pipeline's commands."""
+"""What ties the processes of a run together: where they find this package, and that none outlives the run."""
 
+import fcntl
 import os
+import select
+import signal
 import sys
+import threading
 from pathlib import Path
+from typing import IO
+
+from workflow_scripts.lib.errors import UserError
+
+RUN_PID = "VIDLOOM_RUN_PID"
+"""Environment variable with the process that runs the workflow."""
 
 
 def use_this_checkout() -> None:
-    """Let child processes find this package from any folder, and run the Python that runs now."""
+    """Let child processes find this package from any folder, run the Python that runs now, and end with it."""
     checkout = str(Path(__file__).parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [checkout, os.environ.get("PYTHONPATH")]))
     os.environ["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     )
+    os.environ[RUN_PID] = str(os.getpid())
+
+
+_held: list[IO[str]] = []  # closing the file would give the lock up
+
+
+def hold_run_lock(file: Path) -> None:
+    """Lock `file` until this process ends, however it ends; UserError when another process holds it.
+
+    Snakemake's own lock stays behind after a kill -9 and wants `--unlock`; this one does not.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle = file.open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another snakemake is running in this folder (it holds {file}); wait for it"
+        ) from None
+    _held.append(handle)
+
+
+def end_with_run() -> None:
+    """When the process that runs the workflow dies, end this one: a rerun must not meet a second copy of a step.
+
+    Does nothing for a command that is run by hand, nor where the system has no pidfd (Linux has, from 5.3).
+    """
+    if RUN_PID not in os.environ or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        run = os.pidfd_open(int(os.environ[RUN_PID]))
+    except OSError:  # another host's process, or one that is gone: the command was pasted
+        return
+    threading.Thread(target=_end_when_readable, args=(run,), daemon=True).start()
+
+
+def _end_when_readable(pidfd: int) -> None:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll()
+    print("the process that ran the workflow is gone: ending", flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
