@@ -185,6 +185,10 @@ class EncoderConfig(Section):
     """open_clip: pretrained tag or checkpoint file."""
     token_grid: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
     """Keep the vision tower's patch tokens, average-pooled to so many rows and columns; the captioner needs them."""
+    text_layer: Count | None = None
+    """Layer of the text tower whose token states retrieval reads: none is the last one, projected into the joint space;
+    0 is the word embeddings, before any layer. A tower trained on single frames forgets words that no frame can
+    confirm, such as directions; its lower layers still tell them apart."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass."""
     dtype: Literal["float16", "float32"] = "float16"

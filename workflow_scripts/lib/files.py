@@ -23,6 +23,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
+        _share(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -34,19 +35,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    temporary.chmod(0o777 & ~_umask())
     try:
         yield temporary
+        for made in (temporary, *temporary.rglob("*")):
+            _share(made)
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _umask() -> int:
+def _share(path: Path) -> None:
+    """Give it the rights that the user's umask asks for; temporary folders and safetensors are made private."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def write_json(path: Path, data: Any) -> None:

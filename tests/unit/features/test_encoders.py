@@ -144,6 +144,24 @@ def test_the_last_token_of_a_clip_caption_is_the_sentence(encoder):
         assert alike == ("Siglip" not in type(encoder.model).__name__)
 
 
+def test_word_embeddings_know_nothing_of_the_other_words(encoder):
+    contextual = encoder.encode_captions(["a red square", "a green square"])
+    original = encoder.config
+    try:
+        encoder.config = original.model_copy(update={"text_layer": 0})
+        words = encoder.encode_captions(["a red square", "a green square"])
+        encoder.config = original.model_copy(update={"text_layer": 9})
+        with pytest.raises(UserError, match="text_layer 9"):
+            encoder.encode_captions(["a red square"])
+    finally:
+        encoder.config = original
+    for before, after in zip(contextual, words, strict=True):
+        torch.testing.assert_close(before.sentence, after.sentence)
+        assert len(before.tokens) == len(after.tokens)
+    torch.testing.assert_close(words[0].tokens[-2], words[1].tokens[-2])  # "square"
+    assert not torch.allclose(contextual[0].tokens[-2], contextual[1].tokens[-2])
+
+
 def test_the_identity_tells_weights_and_settings_and_is_json(encoder):
     assert json.loads(json.dumps(encoder.identity)) == encoder.identity
     assert len(encoder.identity["weights_sha256"]) == 64

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from tests.unit.retrieval.tiny_corpus import WIDTH, make_corpus
+from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.reader import FeatureReader
 from workflow_scripts.lib.features.shards import ShardWriter
-from workflow_scripts.lib.retrieval.data import EpochBatches, TrainingSet, feature, read_splits
+from workflow_scripts.lib.retrieval.data import EpochBatches, TrainingSet, feature, read_splits, visual_reader
 from workflow_scripts.lib.retrieval.model import GMMFormerConfig
 
 CONFIG = GMMFormerConfig(WIDTH, WIDTH, hidden_size=8, n_heads=2, max_ctx_l=8, max_desc_l=6, map_size=4)
@@ -81,6 +82,14 @@ def test_a_wrong_feature_is_named(tmp_path, array, found):
     assert feature(reader, "vid_0", 4).shape == (2, 4)
     with pytest.raises(UserError, match=f"video feature vid_1 has {found}"):
         feature(reader, "vid_1", 4)
+
+
+def test_visual_tokens_of_a_frame_lie_side_by_side(tmp_path):
+    tokens = np.arange(2 * 4 * 3).reshape(2, 4, 3)
+    with ShardWriter(tmp_path / "TokenData/token_shard_000.hdf5", encoder={}) as writer:
+        writer.write("vid_0", tokens)
+    reader = visual_reader(tmp_path, RetrievalConfig(visual="tokens"))
+    np.testing.assert_array_equal(feature(reader, "vid_0", 12), tokens.reshape(2, 12))
 
 
 def test_a_caption_without_features_is_named(folder):

@@ -31,7 +31,7 @@ class Caption:
     """What an encoder says about one caption."""
 
     tokens: Tensor
-    """[L, D] one row a real token, start and end included; through the projection to the joint space."""
+    """[L, D] one row a real token, start and end included, of the layer that the encoder's text_layer names."""
     sentence: Tensor
     """[D] in the joint space, not normalised."""
 
@@ -89,6 +89,15 @@ def pool_grid(grid: Tensor, token_grid: tuple[int, int]) -> Tensor:
             f"token_grid {rows} x {columns} is finer than the {grid.shape[-2]} x {grid.shape[-1]} patches of the model"
         )
     return functional.adaptive_avg_pool2d(grid.float(), (rows, columns)).flatten(2).transpose(1, 2)
+
+
+def states_of_layer(states: tuple[Tensor, ...], layer: int, name: str) -> Tensor:
+    """The token states after `layer` layers; UserError when the text tower of encoder `name` has fewer."""
+    if layer >= len(states):
+        raise UserError(
+            f"encoder '{name}': text_layer {layer} is not there, the text tower has {len(states) - 1} layers"
+        )
+    return states[layer]
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from workflow_scripts.lib.config import EncoderConfig
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.encoders import Caption, Frames, inference, pool_grid, weights_digest
+from workflow_scripts.lib.features.encoders import (
+    Caption,
+    Frames,
+    inference,
+    pool_grid,
+    states_of_layer,
+    weights_digest,
+)
 
 
 class OpenClipEncoder:
@@ -36,6 +43,7 @@ class OpenClipEncoder:
             "weights_sha256": weights_digest(self.model),
             "preprocessing": get_model_preprocess_cfg(self.model),
             "token_grid": config.token_grid,
+            "text_layer": config.text_layer,
             "precision": config.precision,
             "dtype": config.dtype,
         }
@@ -59,24 +67,44 @@ class OpenClipEncoder:
         with inference(self.config.precision, self.device):
             if isinstance(getattr(self.model, "text", None), HFTextEncoder):
                 return self._encode_with_hf_tower(ids.to(self.device))
-            found = self.model.forward_intermediates(
-                text=ids.to(self.device), text_indices=1, normalize=False, normalize_intermediates=True
-            )
-            rows = self._project(found["text_intermediates"][-1])
+            rows, sentences = self._token_states(ids.to(self.device))
+        lengths = self._lengths(ids, rows.shape[1])
         return [
             Caption(row[:length], sentence)
-            for row, length, sentence in zip(
-                rows, self._lengths(ids, rows.shape[1]), found["text_features"], strict=True
-            )
+            for row, length, sentence in zip(rows, lengths, sentences, strict=True)
         ]
+
+    def _token_states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Token states [N, context, D] of the configured layer, and sentence embeddings [N, D]."""
+        if self.config.text_layer is None:
+            found = self.model.forward_intermediates(
+                text=ids, text_indices=1, normalize=False, normalize_intermediates=True
+            )
+            return self._project(found["text_intermediates"][-1]), found["text_features"]
+        blocks = getattr(self.model, "text", self.model).transformer.resblocks
+        # forward_intermediates begins behind the first block; what goes into it are the word embeddings
+        states: list[Tensor] = []
+        hooks = [block.register_forward_pre_hook(lambda _, args: states.append(args[0])) for block in blocks]
+        hooks.append(blocks[-1].register_forward_hook(lambda _, args, output: states.append(output)))
+        try:
+            sentences = self.model.encode_text(ids)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        rows = states_of_layer(tuple(states), self.config.text_layer, self.config.name)
+        return (rows if rows.shape[0] == len(ids) else rows.transpose(0, 1)), sentences
 
     def _encode_with_hf_tower(self, ids: Tensor) -> list[Caption]:
         tower = self.model.text
         mask = ids != tower.config.pad_token_id
-        hidden = tower.transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        found = tower.transformer(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
         sentences = tower(ids)
         sentences = sentences[0] if isinstance(sentences, tuple) else sentences
-        rows = tower.proj(hidden)
+        layer = self.config.text_layer
+        if layer is None:
+            rows = tower.proj(found.last_hidden_state)
+        else:
+            rows = states_of_layer(found.hidden_states, layer, self.config.name)
         return [Caption(row[kept], one) for row, kept, one in zip(rows, mask, sentences, strict=True)]
 
     def _project(self, hidden: Tensor) -> Tensor:

@@ -7,7 +7,14 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from workflow_scripts.lib.config import EncoderConfig
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.encoders import Caption, Frames, inference, pool_grid, weights_digest
+from workflow_scripts.lib.features.encoders import (
+    Caption,
+    Frames,
+    inference,
+    pool_grid,
+    states_of_layer,
+    weights_digest,
+)
 
 
 class TransformersEncoder:
@@ -37,6 +44,7 @@ class TransformersEncoder:
             "weights_sha256": weights_digest(self.model),
             "preprocessing": self._images.to_json_string(),
             "token_grid": config.token_grid,
+            "text_layer": config.text_layer,
             "precision": config.precision,
             "dtype": config.dtype,
         }
@@ -87,8 +95,12 @@ class TransformersEncoder:
             name: found[name].to(self.device) for name in self._tokenizer.model_input_names if name in found
         }
         with inference(self.config.precision, self.device):
-            output = self.model.get_text_features(**inputs)
-            rows = self._projection()(output.last_hidden_state)
+            output = self.model.get_text_features(**inputs, output_hidden_states=True)
+            layer = self.config.text_layer
+            if layer is None:
+                rows = self._projection()(output.last_hidden_state)
+            else:
+                rows = states_of_layer(output.hidden_states, layer, self.config.name)
         return [
             Caption(row[kept], sentence)
             for row, kept, sentence in zip(rows, real.to(self.device), output.pooler_output, strict=True)

@@ -3,6 +3,7 @@
 Nothing but integers is held of a corpus: features are memory-mapped and read batch by batch.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,13 +158,13 @@ def load_queries(
 
 
 def feature(reader: FeatureReader, key: str, width: int | None = None) -> np.ndarray:
-    """Rows [L, width] of a key; the visual tokens of a frame lie side by side in one row.
+    """Rows [L, width] of a key; the visual tokens of a frame lie side by side in its row.
 
     UserError naming the key when there are no rows, or they are of another width or not finite.
     """
     rows = reader[key]
-    if reader.kind == "token" and rows.ndim == 3:
-        rows = rows.reshape(len(rows), -1)
+    if reader.kind == "token":
+        rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
     found = None
     if rows.ndim != 2 or (width is not None and rows.shape[1] != width):
         found = f"shape {list(rows.shape)}, expected [rows, {width or 'width'}]"
