@@ -31,11 +31,8 @@ from workflow_scripts.lib.features.shards import read_index
 from workflow_scripts.lib.files import file_digest, whole_folder, write_json
 from workflow_scripts.lib.provenance import provenance
 
-TRAINING_ONLY = {
-    "enabled",
-    "generation",
-    "diversity_floor",
-}  # config keys without a part in training: left out
+# Config keys that a checkpoint does not depend on.
+NOT_OF_TRAINING = {"enabled", "generation", "diversity_floor"}
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,7 +152,7 @@ def made_by(inputs: Inputs, stage1: Path | None = None) -> dict[str, Any]:
     local = Path(inputs.language_model_name) / "model.safetensors"
     shards = range(arguments.shards)
     return {
-        **inputs.config.model_dump(mode="json", exclude=TRAINING_ONLY),
+        **inputs.config.model_dump(mode="json", exclude=NOT_OF_TRAINING),
         "seed": arguments.seed,
         "language model weights": file_digest(local) if local.is_file() else inputs.language_model_name,
         "captions": [file_digest(arguments.corpus / f"captions_{shard:03d}.parquet") for shard in shards],
