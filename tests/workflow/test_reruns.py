@@ -31,7 +31,7 @@ EDITS = {
     "frames": (
         "frames.jpeg_quality",
         50,
-        {"freeze_config", "extract_frames"} | CLIP_ON | FEATURES_ON,
+        {"freeze_config", "extract_frames"} | CLIP_ON - {"make_demo_clip_model"} | FEATURES_ON,
     ),
 }
 
