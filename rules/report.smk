@@ -67,6 +67,7 @@ rule build_report:
         frames=folder_of("status"),
         shards=N_SHARDS,
         benchmarks=BENCHMARKS,
+        rules=[each.name for each in workflow.rules],
     shell:
         "python -m workflow_scripts.build_report"
         " --config {input.config:q}"
@@ -75,5 +76,6 @@ rule build_report:
         " --frames {params.frames:q}"
         " --shards {params.shards}"
         " --benchmarks {params.benchmarks:q}"
+        " --rules {params.rules}"
         " --report {output:q}"
         " >{log:q} 2>&1"

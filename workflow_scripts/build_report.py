@@ -24,13 +24,14 @@ def main() -> None:
     parser.add_argument(
         "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files"
     )
+    parser.add_argument("--rules", nargs="+", required=True, help="rules of the workflow, whose cost is told")
     parser.add_argument("--report", type=Path, required=True, help="the page to write")
     args = parser.parse_args()
 
     config = load_section(ReportConfig, args.config)
     metrics = read_json(args.results / "metrics.json")
     with Media(args.corpus, args.frames, args.shards) as media:
-        page = build_page(config, metrics, args.results, media, args.benchmarks)
+        page = build_page(config, metrics, args.results, media, args.benchmarks, args.rules)
     with whole_file(args.report) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(f"{args.report}: {len(page.encode()) / 2**20:.1f} MiB", flush=True)

@@ -1,6 +1,7 @@
 """Evaluate the trained CLIP on the test split: the middle frame of every moment against its captions, by language."""
 
 import argparse
+import hashlib
 import io
 from pathlib import Path
 
@@ -44,13 +45,14 @@ def main() -> None:
     ]
     status = read_status(arguments.frames, arguments.shards)
     tars = shard_files(arguments.frames, "frames_%03d.tar", arguments.shards)
-    images, texts, kept = [], [], []
+    images, texts, pictures, kept = [], [], [], []
     for batch in batched(middle_frames(captions, status, tars), BATCH):
         pixels = [encoder.preprocess(Image.open(io.BytesIO(jpeg)).convert("RGB")) for _, jpeg in batch]
         stacked = {name: torch.stack([one[name] for one in pixels]) for name in pixels[0]}
         images.append(encoder.encode_frames(stacked).embeddings.float().cpu().numpy())
         found = encoder.encode_captions([row["text"] for row, _ in batch])
         texts += [caption.sentence.float().cpu().numpy() for caption in found]
+        pictures += [hashlib.sha256(jpeg).hexdigest() for _, jpeg in batch]
         kept += [row for row, _ in batch]
     metrics = {}
     if kept:
@@ -58,6 +60,7 @@ def main() -> None:
             np.concatenate(images),
             np.stack(texts),
             [row["text"] for row in kept],
+            pictures,
             [row["language"] for row in kept],
         )
     for language, found in metrics.items():

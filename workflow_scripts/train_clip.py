@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from workflow_scripts.lib.checkpoints import mark_finished
 from workflow_scripts.lib.clip import train
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, set_up_compute
@@ -38,11 +39,11 @@ def main() -> None:
     device = set_up_compute(arguments.threads, arguments.seed)
     model = train.model_name(config, arguments.demo_model)
     name = train.fingerprint(
-        arguments.config.read_text(encoding="utf-8"), arguments.pairs, arguments.shards, arguments.demo_model, arguments.seed
-    )  # fmt: skip
+        config, arguments.config, arguments.pairs, arguments.shards, arguments.demo_model, arguments.seed
+    )
     first = os.environ.get("RANK", "0") == "0"
     if first:
-        train.tell_of_others(arguments.checkpoints, name)
+        train.look_at_checkpoints(arguments.checkpoints, name)
 
     # Imported after the checks: it takes seconds.
     from workflow_scripts.lib.clip.curve import write_curve
@@ -64,6 +65,7 @@ def main() -> None:
         write_curve(run / "curve.jsonl", arguments.curve)
         with whole_folder(arguments.model) as folder:
             export_folder(run / "checkpoints" / "epoch_latest.pt", model, preprocessing, folder)
+        mark_finished(run, "clip")
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
+from workflow_scripts.lib.checkpoints import mark_finished
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, device_name, set_up_compute
 from workflow_scripts.lib.config import RetrievalConfig, load_section
-from workflow_scripts.lib.retrieval.checkpoints import BEST, FINISHED
+from workflow_scripts.lib.retrieval.checkpoints import BEST
 from workflow_scripts.lib.retrieval.data import read_splits, visual_reader
 from workflow_scripts.lib.retrieval.model_folder import write_model
 from workflow_scripts.lib.retrieval.train import train, write_curve
@@ -38,8 +39,7 @@ def main() -> None:
     )
     write_model(arguments.model, arguments.checkpoints / BEST, state.model.config)
     write_curve(arguments.curve, state.curve)
-    # A rerun that is forced from here on trains again instead of handing the same model back.
-    (arguments.checkpoints / FINISHED).touch()
+    mark_finished(arguments.checkpoints, "retrieval")
     print(f"kept epoch {state.best_epoch} of {state.epoch}", flush=True)
 
 

@@ -25,7 +25,12 @@ def run(tmp_path):
 
 def build(run):
     files = {"--config": run / "report.yaml", "--results": run, "--corpus": run, "--frames": run}
-    files |= {"--shards": 1, "--benchmarks": run / "none", "--report": run / "report" / "index.html"}
+    files |= {
+        "--shards": 1,
+        "--benchmarks": run / "none",
+        "--rules": "train_clip",
+        "--report": run / "report" / "index.html",
+    }
     options = [str(part) for pair in files.items() for part in pair]
     arguments = [sys.executable, "-m", "workflow_scripts.build_report", *options]
     return subprocess.run(arguments, capture_output=True, text=True)

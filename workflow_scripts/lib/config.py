@@ -1,7 +1,7 @@
 """The whole configuration as pydantic models: the only schema.
 
-`load_config` reads YAML files, `parse_config` checks a mapping (what the Snakefile does
-before any job is planned), and `load_section` reads a frozen section back in a command.
+`parse_config` checks a mapping (what the Snakefile does before any job is planned), and
+`load_section` reads a frozen section back in a command.
 docs/config.md and docs/config.schema.json are generated from these models.
 """
 
@@ -18,12 +18,13 @@ from workflow_scripts.lib.config_types import (
     Count,
     Float,
     Fraction,
-    Int,
     Language,
+    Languages,
     Name,
     NotNegative,
     Positive,
     Rate,
+    Seed,
     Share,
     Text,
     number,
@@ -51,7 +52,7 @@ class DemoCorpus(Section):
     """Width and height of the videos, in pixels."""
     fps: Positive = 8
     """Frames a second."""
-    seed: Int = 0
+    seed: Seed = 0
     """Seed of the videos, apart from the run's: runs with other seeds share the corpus."""
 
 
@@ -70,7 +71,7 @@ class CorpusConfig(Section):
     """Videos in a shard; shard k holds the videos k*n to (k+1)*n-1 of the annotation, in its order."""
     shards: Positive = 1
     """Number of shards: jobs are made for exactly so many, so that the DAG is known in advance."""
-    languages: Annotated[list[Language], Field(min_length=1)] = ["en"]
+    languages: Languages = ["en"]
     """Languages to read. A caption without a language gets the first; one in another language is listed as a problem."""
     val_share: Share = 0.1
     """Share of the videos without an annotated split that go to validation (by a hash of the video's path)."""
@@ -120,7 +121,7 @@ class FramesConfig(Section):
 class DemoClipModel(Section):
     """A CLIP small enough to train from scratch on a CPU, with a BPE made from the corpus's captions."""
 
-    image_size: Annotated[Int, Field(ge=32, multiple_of=32)] = 64
+    image_size: Annotated[int, Field(ge=32, multiple_of=32), BeforeValidator(number)] = 64
     """Edge of the images that the model sees, in pixels: frames are resized to it."""
     vision_width: Positive = 8
     """Channels of the vision tower's stem (a ResNet of four blocks); its visual tokens have 32 times as many."""
@@ -239,7 +240,7 @@ class RetrievalConfig(Section):
     visual: Literal["embeddings", "tokens"] = "embeddings"
     """What GMMFormer sees of a frame: its embedding, or its visual tokens side by side (of an encoder with a
     `token_grid`), which keep where in the frame things are."""
-    languages: list[Language] | None = None
+    languages: Languages | None = None
     """Caption languages to train and evaluate on; default: all of the corpus."""
     hidden_size: Positive = 384
     """Width of the model; a multiple of n_heads."""
@@ -374,7 +375,7 @@ class CaptionerConfig(Section):
     """Train and evaluate the captioner."""
     encoder: Name | None = None
     """Name of the encoder whose visual tokens are used; it needs a `token_grid`."""
-    languages: list[Language] | None = None
+    languages: Languages | None = None
     """Languages to learn and to write; default: all of the corpus."""
     frames: Positive = 8
     """Frames of a moment that the language model sees."""
@@ -432,7 +433,7 @@ class Config(Section):
 
     run: Name
     """Name of the experiment: its folder under results/."""
-    seed: Int = 0
+    seed: Seed = 0
     """Seed of every random choice."""
     corpus: CorpusConfig
     frames: FramesConfig = FramesConfig()
@@ -485,17 +486,6 @@ def parse_config(data: dict[str, Any]) -> Config:
         raise UserError(explain(error, Config)) from None
 
 
-def load_config(path: Path) -> Config:
-    """Read and check a whole configuration file."""
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: a mapping of sections is expected, found {type(data).__name__}")
-    return parse_config(data)
-
-
 S = TypeVar("S", bound=Section)
 
 
@@ -503,6 +493,8 @@ def load_section(model: type[S], path: Path) -> S:
     """Read a frozen section (`.../config/<section>.yaml`) back into its model."""
     try:
         return model.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from None
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, model)}") from None
 

@@ -111,4 +111,6 @@ def _kind(field: dict) -> str:
 def _bounds(field: dict) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = [f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field]
+    if "multipleOf" in field:
+        limits.append(f"a multiple of {field['multipleOf']}")
     return f" {' and '.join(limits)}" if limits else ""

@@ -38,7 +38,9 @@ def _models_in(annotation: Any):
 
 def _sentence(error: dict[str, Any]) -> str:
     """One validation error as `key: what was found and what is allowed`."""
-    key = ".".join(str(part) for part in error["loc"]) or "the configuration"
+    # pydantic also names the alternative of a union that it tried, such as `literal['batch']`
+    loc = [str(part) for part in error["loc"] if not str(part).endswith((")", "]"))]
+    key = ".".join(loc) or "the configuration"
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key"
     if error["type"] == "missing":

@@ -1,5 +1,6 @@
 """Kinds of values in a configuration, read as a person means them."""
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -12,10 +13,18 @@ def number(value: Any) -> Any:
         raise ValueError("a number is needed here, not yes or no")
     if isinstance(value, str):
         try:
-            return float(value)
+            value = float(value)
         except ValueError:
             raise ValueError("a number is needed here") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a finite number is needed here")
     return value
+
+
+def _all_different(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError("each may be there only once")
+    return values
 
 
 def _text(value: Any) -> Any:
@@ -40,6 +49,7 @@ def _name(value: str) -> str:
 # The bounds stand before the validators: so they reach the JSON schema.
 Int = Annotated[int, BeforeValidator(number)]
 Count = Annotated[int, Field(ge=0), BeforeValidator(number)]
+Seed = Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(number)]
 Positive = Annotated[int, Field(ge=1), BeforeValidator(number)]
 Float = Annotated[float, BeforeValidator(number)]
 NotNegative = Annotated[float, Field(ge=0), BeforeValidator(number)]
@@ -49,3 +59,4 @@ Share = Annotated[float, Field(ge=0, lt=1), BeforeValidator(number)]
 Text = Annotated[str, BeforeValidator(_text)]
 Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$"), BeforeValidator(_language)]
+Languages = Annotated[list[Language], Field(min_length=1), AfterValidator(_all_different)]

@@ -1,5 +1,6 @@
 """What ties the processes of a run together: where they find this package, and that none outlives the run."""
 
+import ctypes
 import fcntl
 import os
 import select
@@ -53,7 +54,9 @@ def end_with_run() -> None:
         return
     try:
         run = os.pidfd_open(int(os.environ[RUN_PID]))
-    except OSError:  # another host's process, or one that is gone: the command was pasted
+    except ProcessLookupError:
+        sys.exit("the process that ran the workflow is gone: ending")
+    except OSError:  # a kernel without it
         return
     threading.Thread(target=_end_when_readable, args=(run,), daemon=True).start()
 
@@ -64,3 +67,10 @@ def _end_when_readable(pidfd: int) -> None:
     poll.poll()
     print("the process that ran the workflow is gone: ending", flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, even if it hangs in a decoder (Linux)."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -14,8 +14,3 @@ def caption_key(video: int, caption: int) -> str:
 def frame_name(video: int, frame: int) -> str:
     """Name of a frame in a WebDataset tar: zero-padded, so that a sorted listing is in corpus order."""
     return f"vid_{video:09d}.f{frame:02d}.jpg"
-
-
-def shard_name(pattern: str, shard: int) -> str:
-    """`video_shard_%03d.hdf5` -> `video_shard_007.hdf5`."""
-    return pattern % shard

@@ -15,6 +15,7 @@ from workflow_scripts.lib.captioner.training import (
     usable_checkpoint,
     write_curve,
 )
+from workflow_scripts.lib.checkpoints import FINISHED, mark_finished
 from workflow_scripts.lib.config import Stage
 from workflow_scripts.lib.errors import UserError
 
@@ -87,15 +88,39 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tiny, tmp_path):
     assert not changed(weights(straight), weights(resumed))
 
 
-def test_checkpoints_of_another_config_are_not_continued(tmp_path, capsys):
+def half_trained(folder):
+    assert usable_checkpoint(folder, {"lr": 1, "lora": {"r": 16}}) is None
+    checkpoint = folder / "checkpoint-7"
+    checkpoint.mkdir()
+    for name in ("adapter_model.safetensors", "optimizer.pt"):
+        (checkpoint / name).touch()
+    (checkpoint / "trainer_state.json").write_text(json.dumps({}))
+    return checkpoint
+
+
+def test_checkpoints_of_another_config_are_set_aside(tmp_path, capsys):
     folder = tmp_path / "checkpoints"
-    assert usable_checkpoint(folder, {"lr": 1, "seed": 0}) is None
-    (folder / "checkpoint-7").mkdir()
-    (folder / "checkpoint-7" / "trainer_state.json").write_text(json.dumps({}))
-    assert usable_checkpoint(folder, {"lr": 1, "seed": 0}) == folder / "checkpoint-7"
-    assert usable_checkpoint(folder, {"lr": 2, "seed": 0}) is None
-    assert "(lr)" in capsys.readouterr().out
-    assert not (folder / "checkpoint-7").exists()
+    checkpoint = half_trained(folder)
+    assert usable_checkpoint(folder, {"lr": 1, "lora": {"r": 16}}) == checkpoint
+    assert usable_checkpoint(folder, {"lr": 1, "lora": {"r": 32}}) is None
+    assert "lora.r: 16 -> 32" in capsys.readouterr().out
+    assert (tmp_path / "checkpoints.previous" / "checkpoint-7").is_dir()
+
+
+def test_a_checkpoint_that_lost_its_weights_is_not_continued(tmp_path):
+    checkpoint = half_trained(tmp_path / "checkpoints")
+    (checkpoint / "optimizer.pt").unlink()
+    assert usable_checkpoint(tmp_path / "checkpoints", {"lr": 1, "lora": {"r": 16}}) is None
+
+
+def test_a_finished_training_is_repeated_only_after_a_change_of_code(tmp_path, capsys):
+    folder = tmp_path / "checkpoints"
+    checkpoint = half_trained(folder)
+    mark_finished(folder, "captioner")
+    assert usable_checkpoint(folder, {"lr": 1, "lora": {"r": 16}}) == checkpoint
+    (folder / FINISHED).write_text("the digest of other code")
+    assert usable_checkpoint(folder, {"lr": 1, "lora": {"r": 16}}) is None
+    assert "the code has changed" in capsys.readouterr().out
 
 
 def test_the_best_epoch_is_kept(tiny, tmp_path):

@@ -10,7 +10,6 @@ from workflow_scripts.lib.config import (
     Config,
     RetrievalConfig,
     freeze,
-    load_config,
     load_section,
     parse_config,
 )
@@ -36,7 +35,7 @@ def edited(path: str, value) -> dict:
 
 @pytest.mark.parametrize("file", [ROOT / "config.yaml", *sorted((ROOT / "examples").glob("*.yaml"))], ids=str)
 def test_shipped_configurations_are_valid(file):
-    assert load_config(file).run
+    assert parse_config(yaml.safe_load(file.read_text(encoding="utf-8"))).run
 
 
 @pytest.mark.parametrize(
@@ -75,6 +74,12 @@ def test_unquoted_no_is_norwegian_as_a_language_and_false_as_a_switch():
         ("retrieval.epochs", "many", ["retrieval.epochs", "many"]),
         ("retrieval.epochs", 2.5, ["retrieval.epochs", "2.5"]),
         ("retrieval.lr", True, ["retrieval.lr", "number"]),
+        ("retrieval.lr", ".inf", ["retrieval.lr", "number"]),
+        ("retrieval.lr", float("inf"), ["retrieval.lr", "finite"]),
+        ("retrieval.window_length", -1, ["retrieval.window_length: "]),
+        ("retrieval.languages", [], ["retrieval.languages"]),
+        ("corpus.languages", ["en", "en"], ["corpus.languages", "once"]),
+        ("seed", 2**70, ["seed"]),
         ("run", False, ["run", "quotes"]),
         ("run", "../up", ["run", "../up"]),
         ("retrieval.encoder", "siglip", ["retrieval.encoder", "siglip", "clip"]),
@@ -102,14 +107,13 @@ def test_every_wrong_key_is_named_at_once():
         parse_config(data)
 
 
-def test_broken_yaml_names_the_file(tmp_path):
+def test_a_broken_frozen_section_is_named(tmp_path):
     file = tmp_path / "설정.yaml"
-    file.write_text("run: [", encoding="utf-8")
     with pytest.raises(UserError, match=r"설정\.yaml"):
-        load_config(file)
-    file.write_text("- a\n- b\n", encoding="utf-8")
-    with pytest.raises(UserError, match="mapping"):
-        load_config(file)
+        load_section(RetrievalConfig, file)
+    file.write_text("encoder: [", encoding="utf-8")
+    with pytest.raises(UserError, match=r"설정\.yaml"):
+        load_section(RetrievalConfig, file)
 
 
 @pytest.mark.parametrize("model", [RetrievalConfig, CaptionerConfig])

@@ -10,6 +10,17 @@ def write(folder, name, *rows, header=HEADER):
     file.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
 
 
+def costs_of(folder, shards=2):
+    return rule_costs(folder, {"extract_features", "train", "short", "mixed", "old", "new", "killed"}, shards)
+
+
+def test_files_of_other_rules_and_of_more_shards_are_passed_over(tmp_path):
+    row = "3\t0:00:03\t70\t1\t1\t1\t1\t1\t90\t2"
+    for name in ("train", "rule_that_is_off", "mixed/001", "mixed/002"):
+        write(tmp_path, name, row)
+    assert {cost.rule: cost.jobs for cost in costs_of(tmp_path)} == {"train": 1, "mixed": 1}
+
+
 def test_jobs_of_a_rule_are_summed_and_the_largest_memory_counts(tmp_path):
     write(
         tmp_path,
@@ -22,7 +33,7 @@ def test_jobs_of_a_rule_are_summed_and_the_largest_memory_counts(tmp_path):
         "2.0\t0:00:02\t1200\t1\t1\t1\t1\t1\t90\t1.5",
     )
     write(tmp_path, "train", "100\t0:01:40\t50\t1\t1\t1\t1\t1\t90\t180")
-    first, second = rule_costs(tmp_path)
+    first, second = costs_of(tmp_path)
     assert (first.rule, first.jobs, first.seconds, first.cpu_seconds, first.peak_mib) == (
         "train",
         1,
@@ -40,7 +51,7 @@ def test_what_was_not_measured_is_none_and_does_not_spoil_the_sum(tmp_path, noth
     write(tmp_path, "short", unmeasured)
     write(tmp_path, "mixed/000", unmeasured)
     write(tmp_path, "mixed/001", "3\t0:00:03\t70\t1\t1\t1\t1\t1\t90\t2")
-    mixed, short = rule_costs(tmp_path)
+    mixed, short = costs_of(tmp_path)
     assert (short.seconds, short.cpu_seconds, short.peak_mib) == (0.4, None, None)
     assert (mixed.seconds, mixed.cpu_seconds, mixed.peak_mib) == (3.4, 2.0, 70.0)
 
@@ -48,16 +59,16 @@ def test_what_was_not_measured_is_none_and_does_not_spoil_the_sum(tmp_path, noth
 def test_columns_of_other_snakemake_versions(tmp_path):
     write(tmp_path, "old", "3\t0:00:03\t70", header="s\th:m:s\tmax_rss")
     write(tmp_path, "new", "4\t0:00:04\tjob\t80\t2.5", header="s\th:m:s\tjobid\tmax_rss\tcpu_time")
-    new, old = rule_costs(tmp_path)
+    new, old = costs_of(tmp_path)
     assert (old.seconds, old.cpu_seconds, old.peak_mib) == (3, None, 70)
     assert (new.seconds, new.cpu_seconds, new.peak_mib) == (4, 2.5, 80)
 
 
 def test_an_empty_file_is_left_out_and_said(tmp_path, capsys):
     (tmp_path / "killed.tsv").touch()
-    assert rule_costs(tmp_path) == []
+    assert costs_of(tmp_path) == []
     assert "killed.tsv: empty" in capsys.readouterr().out
 
 
 def test_no_folder_no_rules(tmp_path):
-    assert rule_costs(tmp_path / "nowhere") == []
+    assert costs_of(tmp_path / "nowhere") == []

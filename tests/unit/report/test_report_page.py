@@ -17,7 +17,14 @@ from workflow_scripts.lib.report.page import build_page
 def page_of(run, metrics=None, **config):
     metrics = metrics or run.collect()
     with run.media() as media:
-        return build_page(ReportConfig(**config), metrics, run.results, media, run.benchmarks)
+        return build_page(
+            ReportConfig(**config),
+            metrics,
+            run.results,
+            media,
+            run.benchmarks,
+            ["train_clip", "build_report"],
+        )
 
 
 def text_of(node):
@@ -168,7 +175,9 @@ def test_results_of_another_corpus_are_refused(tmp_path):
     small = FakeRun(tmp_path / "small", videos=4)
     metrics = run.collect()
     with small.media() as media, pytest.raises(UserError, match="do not belong together"):
-        build_page(ReportConfig(), metrics, run.results, media, run.benchmarks)
+        build_page(
+            ReportConfig(), metrics, run.results, media, run.benchmarks, ["train_clip", "build_report"]
+        )
 
 
 def test_a_strip_has_the_scale_of_its_slots():

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tests.unit.retrieval.tiny_corpus import make_corpus, small_config
+from workflow_scripts.lib.checkpoints import FINISHED, differences, mark_finished
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.reader import FeatureReader
 from workflow_scripts.lib.retrieval import train as training
-from workflow_scripts.lib.retrieval.checkpoints import FINISHED, differences
 from workflow_scripts.lib.retrieval.data import read_splits
 from workflow_scripts.lib.retrieval.evaluate import retrieve, retrieve_zero_shot
 
@@ -81,12 +81,15 @@ def test_another_learning_rate_starts_anew_and_says_so(run, tmp_path, capsys):
     assert (tmp_path / "checkpoints.previous/last.pt").exists()
 
 
-def test_a_finished_training_is_repeated_when_asked_again(run, tmp_path, capsys):
+def test_a_finished_training_is_repeated_only_after_a_change_of_code(run, tmp_path, capsys):
     first = run(epochs=1)
-    (tmp_path / "checkpoints" / FINISHED).touch()
+    mark_finished(tmp_path / "checkpoints", "retrieval")
     capsys.readouterr()
     assert run(epochs=1).curve == first.curve
-    assert "of a training that is finished" in capsys.readouterr().out
+    assert "resuming behind epoch 1" in capsys.readouterr().out
+    (tmp_path / "checkpoints" / FINISHED).write_text("the digest of other code")
+    assert run(epochs=1).curve == first.curve
+    assert "the code has changed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half a checkpoint"])

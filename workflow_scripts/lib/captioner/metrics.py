@@ -8,15 +8,8 @@ from typing import Any
 from sacrebleu.metrics import BLEU, CHRF
 
 Row = Mapping[str, Any]
-NO_SPACES = {
-    "ko",
-    "zh",
-    "ja",
-    "th",
-    "km",
-    "lo",
-    "my",
-}  # BLEU on characters: words are not what spaces cut out
+# BLEU on characters, where words are not what spaces cut out.
+NO_SPACES = {"ko", "zh", "ja", "th", "km", "lo", "my"}
 
 
 def evaluate(rows: Sequence[Row], diversity_floor: float) -> dict[str, Any]:
@@ -93,28 +86,38 @@ def diversity(texts: Sequence[str]) -> float:
 
 
 def attribute_accuracy(rows: Sequence[Row]) -> dict[str, Any]:
-    """`attribute_accuracy`, the mean over all attributes, and `attribute_accuracy_by_kind`; nothing without attributes.
-
-    An attribute is right when the text says its word, and no other word of that kind (colours, shapes ...)
-    that these rows know: naming every colour is not knowing one.
-    """
-    words = defaultdict(set)
-    for row in rows:
-        for kind, word in row["attributes"].items():
-            words[kind].add(word)
+    """`attribute_accuracy`, the mean over all attributes, and `attribute_accuracy_by_kind`; nothing without attributes."""
     right, total = Counter(), Counter()
-    patterns = {kind: _any_of(found) for kind, found in words.items()}
-    for row in rows:
-        for kind, word in row["attributes"].items():
-            said = set(patterns[kind].findall(row["generated"].casefold()))
-            right[kind] += said == {word.casefold()}
-            total[kind] += 1
+    for marks in attributes_right(rows):
+        right.update(kind for kind, is_right in marks.items() if is_right)
+        total.update(marks)
     if not total:
         return {}
     return {
         "attribute_accuracy": _percent(right.total(), total.total()),
         "attribute_accuracy_by_kind": {kind: _percent(right[kind], total[kind]) for kind in sorted(total)},
     }
+
+
+def attributes_right(rows: Sequence[Row]) -> list[dict[str, bool]]:
+    """For every row, whether each of its attributes is right, by kind.
+
+    An attribute is right when the text says its word, and no other word of that kind (colours, shapes ...)
+    that the rows of its language know: naming every colour is not knowing one.
+    """
+    words = defaultdict(set)
+    for row in rows:
+        for kind, word in row.get("attributes", {}).items():
+            words[row.get("language"), kind].add(word)
+    patterns = {key: _any_of(found) for key, found in words.items()}
+    return [
+        {
+            kind: set(patterns[row.get("language"), kind].findall(row["generated"].casefold()))
+            == {word.casefold()}
+            for kind, word in row.get("attributes", {}).items()
+        }
+        for row in rows
+    ]
 
 
 def _any_of(words: set[str]) -> re.Pattern[str]:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from workflow_scripts.lib.captioner.loading import (
 )
 from workflow_scripts.lib.captioner.prompts import Prompt, prompts_by_language
 from workflow_scripts.lib.captioner.training import train_stage, trainable_parameters, write_curve
+from workflow_scripts.lib.checkpoints import mark_finished
 from workflow_scripts.lib.compute import add_compute_arguments, device_name, set_up_compute
 from workflow_scripts.lib.config import CaptionerConfig, Stage, load_section
 from workflow_scripts.lib.errors import UserError
@@ -60,7 +60,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoints",
         type=Path,
         required=True,
-        help="folder for checkpoints; emptied when the model is written",
+        help="folder for checkpoints; a killed run goes on from it",
     )
     parser.add_argument("--model", type=Path, required=True, help="folder to write: adapter and projector")
     parser.add_argument("--curve", type=Path, required=True, help="CSV to write: losses and learning rate")
@@ -110,7 +110,7 @@ class Inputs:
             self.features,
             self.tokenizer,
             self.prompts,
-            video_token=self.language_model.config.vocab_size,
+            video_token=self.language_model.config.get_text_config().vocab_size,
             limit=self.config.max_caption_tokens,
             with_caption=with_caption,
         )
@@ -132,6 +132,9 @@ def open_inputs(arguments: argparse.Namespace) -> Inputs:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
+    emulated = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    if config.precision == "bf16" and emulated:
+        raise UserError(f"captioner.precision: {device_name(device)} has no bf16; set it to fp16 (or fp32)")
     name = language_model_name(config, arguments.demo_language_model)
     tokenizer = load_tokenizer(name)
     return Inputs(
@@ -149,12 +152,13 @@ def open_inputs(arguments: argparse.Namespace) -> Inputs:
 def made_by(inputs: Inputs, stage1: Path | None = None) -> dict[str, Any]:
     """What a checkpoint depends on, by name: config, seed, and digests of the inputs."""
     arguments = inputs.arguments
-    local = Path(inputs.language_model_name) / "model.safetensors"
+    weights = sorted(Path(inputs.language_model_name).glob("*.safetensors"))
     shards = range(arguments.shards)
     return {
         **inputs.config.model_dump(mode="json", exclude=NOT_OF_TRAINING),
         "seed": arguments.seed,
-        "language model weights": file_digest(local) if local.is_file() else inputs.language_model_name,
+        "language model": inputs.language_model_name,
+        "language model weights": {file.name: file_digest(file) for file in weights},
         "captions": [file_digest(arguments.corpus / f"captions_{shard:03d}.parquet") for shard in shards],
         "frames": [file_digest(arguments.frames / f"status_{shard:03d}.parquet") for shard in shards],
         "features": [read_index(file).digest for file in find_shards(arguments.features, "token")],
@@ -195,4 +199,4 @@ def run_stage(inputs: Inputs, model: PeftModel, stage: Stage, stage1: Path | Non
         save_captioner(model, folder)
         write_json(folder / "training.json", summary)
     write_curve(arguments.curve, trainer.state.log_history)
-    shutil.rmtree(arguments.checkpoints)
+    mark_finished(arguments.checkpoints, "captioner")

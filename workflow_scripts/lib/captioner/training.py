@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from workflow_scripts.lib.captioner.data import Collator
+from workflow_scripts.lib.checkpoints import OTHER_CODE, differences, finished_by_other_code, set_aside, told
 from workflow_scripts.lib.config import Stage
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import read_json, whole_file, write_json
@@ -65,6 +66,7 @@ def training_arguments(
         load_best_model_at_end=validate,
         metric_for_best_model="loss",
         logging_steps=max(1, steps_an_epoch // 10),
+        logging_nan_inf_filter=False,
         prediction_loss_only=True,
         remove_unused_columns=False,
         label_names=["labels"],
@@ -100,7 +102,7 @@ def train_stage(
     """Train what is trainable in `model`, and leave it with the weights of the epoch that validated best.
 
     Without validation captions: those of the last epoch. A checkpoint that the same configuration and inputs
-    (`made_by`) left in `checkpoints` is continued, with the curve of an uninterrupted run; others are removed.
+    (`made_by`) left in `checkpoints` is continued, with the curve of an uninterrupted run; others are set aside.
     """
     if not len(train):
         raise UserError(
@@ -116,14 +118,15 @@ def train_stage(
         validate=len(val) > 0,
     )
     with arguments.main_process_first(local=False):
-        last = usable_checkpoint(checkpoints, made_by)
+        first = arguments.process_index == 0
+        last = usable_checkpoint(checkpoints, made_by) if first else last_checkpoint(checkpoints)
     trainer = Trainer(
         model=model,
         args=arguments,
         data_collator=collator,
         train_dataset=train,
         eval_dataset=val if len(val) else None,
-        callbacks=callbacks,
+        callbacks=[StopAtNaN(), *(callbacks or [])],
     )
     if trainer.is_world_process_zero():
         print(f"{trainable_parameters(model):,} parameters are trained", flush=True)
@@ -134,35 +137,54 @@ def train_stage(
 
 
 def usable_checkpoint(folder: Path, made_by: Mapping[str, Any]) -> Path | None:
-    """The last whole checkpoint made by the same configuration and inputs; all others are removed."""
+    """The last whole checkpoint made by the same configuration and inputs; one of others is set aside.
+
+    For the first process alone; the others read `last_checkpoint` after it.
+    """
     record = folder / MADE_BY
     if folder.is_dir():
-        before = read_json(record) if record.is_file() else {}
-        changed = sorted(key for key in {*before, *made_by} if before.get(key) != made_by.get(key))
-        if changed:
-            print(
-                f"{folder}: checkpoints of another run ({', '.join(changed)}) are removed; starting anew",
-                flush=True,
-            )
-            shutil.rmtree(folder)
+        before = read_json(record) if record.is_file() else None
+        if before is None:
+            shutil.rmtree(folder)  # nothing whole is in it
+        elif changed := differences(before, json.loads(json.dumps(made_by))):
+            set_aside(folder, f"made under another configuration or other inputs:{told(changed)}")
+        elif finished_by_other_code(folder, "captioner"):
+            set_aside(folder, OTHER_CODE)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(record, dict(made_by))
-    whole = {}
     for checkpoint in folder.glob("checkpoint-*"):
-        if _is_whole(checkpoint):
-            whole[int(checkpoint.name.rpartition("-")[2])] = checkpoint
-        else:
+        if not _is_whole(checkpoint):
             shutil.rmtree(checkpoint)  # a kill cut it off
-    return whole[max(whole)] if whole else None
+    return last_checkpoint(folder)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The whole checkpoint with the most steps."""
+    steps = {
+        int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*") if _is_whole(path)
+    }
+    return steps[max(steps)] if steps else None
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    """The Trainer writes trainer_state.json last."""
+    """The Trainer writes trainer_state.json last; a removal that a kill cut off may have left it alone."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return True
+    return all((checkpoint / name).is_file() for name in ("adapter_model.safetensors", "optimizer.pt"))
+
+
+class StopAtNaN(TrainerCallback):
+    """A loss that is no number ends the training with a sentence, not with a model that is none."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        for name in ("loss", "eval_loss"):
+            if name in (logs or {}) and not math.isfinite(logs[name]):
+                raise UserError(
+                    f"captioner: the {name} is {logs[name]} at step {state.global_step}; "
+                    "lower the stage's lr, or train with precision bf16 or fp32"
+                )
 
 
 def write_curve(path: Path, history: list[dict[str, float]]) -> None:

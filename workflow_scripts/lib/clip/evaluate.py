@@ -1,23 +1,27 @@
 """Frame-caption retrieval with a CLIP model, on single frames."""
 
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
 
 
-def recall(images: np.ndarray, texts: np.ndarray, captions: list[str]) -> dict[str, float]:
+def recall(
+    images: np.ndarray, texts: np.ndarray, captions: Sequence[str], pictures: Sequence[str]
+) -> dict[str, float]:
     """Text-to-image and image-to-text R@1 and R@5, in percent.
 
-    `images` and `texts` are embeddings [N, D] of N pairs, `captions` the pairs' texts. Pairs with the
-    same text are each other's right answers: a text's hit is any image of that text, and an image is
-    matched against the different texts. Ties count as misses, so equal embeddings score nothing.
+    `images` and `texts` are embeddings [N, D] of N pairs, `captions` the pairs' texts and `pictures` names of
+    their images. Equal captions are one text and equal pictures one image, and all pairs of them are right: a
+    picture with five captions is found by each, and finds any. Ties count as misses, so equal embeddings score
+    nothing.
     """
-    images, texts = _normalised(images), _normalised(texts)
-    unique, first, group = np.unique(captions, return_index=True, return_inverse=True)
-    scores = images @ texts[first].T  # image x unique text
-    right = group[:, None] == np.arange(len(unique))
-    of_text = scores.T[group]  # query text x image
-    t2i = _ranks(of_text, right.T[group])
+    unique_texts, first_text, text = np.unique(captions, return_index=True, return_inverse=True)
+    unique_images, first_image, image = np.unique(pictures, return_index=True, return_inverse=True)
+    scores = _normalised(images[first_image]) @ _normalised(texts[first_text]).T
+    right = np.zeros(scores.shape, dtype=bool)
+    right[image, text] = True
+    t2i = _ranks(scores.T, right.T)[text]  # every caption is a query
     i2t = _ranks(scores, right)
     return {
         "t2i_r1": _percent(t2i < 1),
@@ -25,21 +29,31 @@ def recall(images: np.ndarray, texts: np.ndarray, captions: list[str]) -> dict[s
         "i2t_r1": _percent(i2t < 1),
         "i2t_r5": _percent(i2t < 5),
         "pairs": len(captions),
-        "unique_texts": len(unique),
-        "chance_r1": _percent(np.bincount(group)[group] / len(captions)),
-        "i2t_chance_r1": 100 / len(unique),
+        "unique_texts": len(unique_texts),
+        "unique_images": len(unique_images),
+        "chance_r1": _percent(right.mean(axis=0)[text]),
+        "i2t_chance_r1": _percent(right.mean(axis=1)),
     }
 
 
 def by_language(
-    images: np.ndarray, texts: np.ndarray, captions: list[str], languages: list[str]
+    images: np.ndarray,
+    texts: np.ndarray,
+    captions: Sequence[str],
+    pictures: Sequence[str],
+    languages: Sequence[str],
 ) -> dict[str, dict[str, float]]:
     """`recall` of every language's pairs by themselves."""
     found = {}
     order = sorted(range(len(captions)), key=lambda row: languages[row])
     for language, rows in groupby(order, key=lambda row: languages[row]):
         chosen = list(rows)
-        found[language] = recall(images[chosen], texts[chosen], [captions[row] for row in chosen])
+        found[language] = recall(
+            images[chosen],
+            texts[chosen],
+            [captions[row] for row in chosen],
+            [pictures[row] for row in chosen],
+        )
     return found
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import open_clip
 from open_clip.factory import parse_model_name
 
+from workflow_scripts.lib.checkpoints import OTHER_CODE, finished_by_other_code, set_aside
 from workflow_scripts.lib.config import ClipConfig
 from workflow_scripts.lib.corpus.tables import shard_files
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.files import read_json, text_digest
+from workflow_scripts.lib.files import file_digest, read_json, text_digest
 
 MAX_VAL_PAIRS = 10_000
 """open_clip_train holds all validation features and their product in memory."""
@@ -69,6 +70,15 @@ def usable_workers(pairs: Pairs, wanted: int, ranks: int, batch: int) -> int:
                     f"workers: {workers} instead of {wanted}, for {len(pairs.tars)} tars of pairs", flush=True
                 )
             return workers
+    if not pairs.tars:
+        raise UserError(
+            "clip: no training pairs; look at the split of the annotations and at the frames' failures"
+        )
+    if len(pairs.tars) < ranks:
+        raise UserError(
+            f"clip: {len(pairs.tars)} tars of training pairs for {ranks} processes, and each needs one of its own; "
+            "raise corpus.shards, or lower the rule's gpu"
+        )
     raise UserError(
         f"clip.batch_size: {batch * ranks} over {ranks} processes cannot be filled from {pairs.total} training"
         f" pairs in {len(pairs.tars)} tars; give a batch_size of at most"
@@ -164,18 +174,24 @@ def training_arguments(
     return ["--save-most-recent", *(f"--{option}={value}" for option, value in options.items())]
 
 
-def fingerprint(config_text: str, pairs: Path, shards: int, demo_model: Path | None, seed: int) -> str:
+def fingerprint(
+    config: ClipConfig, frozen: Path, pairs: Path, shards: int, demo_model: Path | None, seed: int
+) -> str:
     """What a checkpoint depends on: config, pairs, seed and the demo model's files, as 12 hex digits."""
-    files = shard_files(pairs, "counts_%03d.json", shards)
+    files = [frozen, *shard_files(pairs, "counts_%03d.json", shards)]
     if demo_model is not None:
         files += sorted(file for file in demo_model.iterdir() if file.is_file())
     texts = [file.read_text(encoding="utf-8") for file in files]
-    return text_digest([config_text, str(seed), *texts])[:12]
+    if config.pretrained and Path(config.pretrained).is_file():
+        texts.append(file_digest(Path(config.pretrained)))
+    return text_digest([str(seed), *texts])[:12]
 
 
-def tell_of_others(checkpoints: Path, name: str) -> None:
-    """Say whether this run goes on, or starts beside checkpoints of another config."""
-    if (checkpoints / name / "checkpoints" / "epoch_latest.pt").is_file():
+def look_at_checkpoints(checkpoints: Path, name: str) -> None:
+    """Say whether this run goes on, or starts beside checkpoints of another config, or anew after a change of code."""
+    if finished_by_other_code(checkpoints / name, "clip"):
+        set_aside(checkpoints / name, OTHER_CODE)
+    elif (checkpoints / name / "checkpoints" / "epoch_latest.pt").is_file():
         print(f"going on from the checkpoint in {checkpoints / name}", flush=True)
     elif checkpoints.is_dir() and (others := [path.name for path in checkpoints.iterdir()]):
         print(

@@ -58,11 +58,16 @@ class Problem:
 
     def row(self, file: Path) -> dict:
         """As it is listed in problems.jsonl."""
-        return {"file": str(file), "line": self.line, "kind": self.kind, "what": self.what}
+        return {"file": str(file), "line": self.line, "kind": self.kind, "what": self.readable}
 
     def sentence(self, file: Path) -> str:
         """`file:line: what was found; what to do`."""
-        return f"{file}:{self.line}: {self.what}; {PROBLEMS[self.kind]}"
+        return f"{file}:{self.line}: {self.readable}; {PROBLEMS[self.kind]}"
+
+    @property
+    def readable(self) -> str:
+        """`what`, with bytes that are no UTF-8 written out."""
+        return self.what.encode("utf-8", "backslashreplace").decode()
 
 
 Adapter = Callable[[Path], Iterator[AnnotatedVideo | Problem]]

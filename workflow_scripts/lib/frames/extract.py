@@ -82,6 +82,10 @@ def _from_reading(reading: Reading, clip: Clip, settings: Settings) -> Extracted
     end = math.inf if clip.end_s is None else clip.end_s
     _check_duration(reading, start, end)
     positions = uniform(reading.times, reading.end_s, start, end, settings.count)
+    if not positions:
+        raise VideoError(
+            "truncated", f"no picture between {start:g} and {end:g} s; the file shows {reading.end_s:.2f} s"
+        )
     jpegs, size = [], (None, None)
     for image in reading.pictures(positions):
         size = image.size

@@ -5,7 +5,6 @@ hang at any time. It ends when the pool is gone, whatever it was doing.
 """
 
 import contextlib
-import ctypes
 import resource
 import signal
 import sys
@@ -13,13 +12,15 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from workflow_scripts.lib.environment import end_with_parent
+
 OUT_OF_MEMORY = "out of memory"
 
 
 def main() -> None:
     descriptor, function, memory_mb = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool, which ends its workers
-    _end_with_parent()
+    end_with_parent()
     module, name = function.split(":")
     work = getattr(import_module(module), name)
     _limit_memory(memory_mb)
@@ -35,19 +36,13 @@ def main() -> None:
             connection.send(answer)
 
 
-def _end_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies, even if it hangs in a decoder (Linux)."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-
-
 def _limit_memory(memory_mb: int) -> None:
     """Allow so much address space over what is taken now."""
     if sys.platform == "linux":
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        limit = taken + memory_mb * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        limit, hard = taken + memory_mb * 2**20, resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 if __name__ == "__main__":

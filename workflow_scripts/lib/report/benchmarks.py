@@ -1,5 +1,6 @@
 """What every rule cost, from Snakemake's benchmark files."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +23,20 @@ class RuleCost:
     """Resident memory of the largest job, in MiB."""
 
 
-def rule_costs(folder: Path) -> list[RuleCost]:
+def rule_costs(folder: Path, rules: Collection[str], shards: int) -> list[RuleCost]:
     """One entry a rule, the costliest first.
 
-    Reads `<folder>/<rule>.tsv` and everything below `<folder>/<rule>/`. A file that a killed job left
-    empty is said on stdout and left out; a folder that is not there has no rules.
+    Only of these rules, and of shards 0 to shards-1: files of stages that are off now, or of a
+    former, larger number of shards, are passed over. Reads `<folder>/<rule>.tsv` and everything below
+    `<folder>/<rule>/`. A file that a killed job left empty is said on stdout and left out; a folder that is
+    not there has no rules.
     """
-    jobs = [row for file in sorted(Path(folder).rglob("*.tsv")) for row in _rows(file, Path(folder))]
+    files = [
+        file
+        for file in sorted(Path(folder).rglob("*.tsv"))
+        if _rule_of(file, folder) in rules and not (file.stem.isdigit() and int(file.stem) >= shards)
+    ]
+    jobs = [{"rule": _rule_of(file, folder), **row} for file in files for row in _rows(file)]
     if not jobs:
         return []
     costs = []
@@ -38,8 +46,11 @@ def rule_costs(folder: Path) -> list[RuleCost]:
     return sorted(costs, key=lambda cost: (-(cost.seconds or 0), cost.rule))
 
 
-def _rows(file: Path, folder: Path) -> list[dict]:
-    rule = file.relative_to(folder).parts[0].removesuffix(".tsv")
+def _rule_of(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).parts[0].removesuffix(".tsv")
+
+
+def _rows(file: Path) -> list[dict]:
     try:
         table = pd.read_csv(file, sep="\t")
     except pd.errors.EmptyDataError:
@@ -49,7 +60,7 @@ def _rows(file: Path, folder: Path) -> list[dict]:
     numbers = (
         table.reindex(columns=list(COLUMNS)).apply(pd.to_numeric, errors="coerce").rename(columns=COLUMNS)
     )
-    return [{"rule": rule, **row} for row in numbers.astype(float).to_dict("records")]
+    return numbers.astype(float).to_dict("records")
 
 
 def _known(value: float) -> float | None:

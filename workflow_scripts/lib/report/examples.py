@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
+from workflow_scripts.lib.captioner.metrics import attributes_right
 from workflow_scripts.lib.errors import UserError
 
 Item = TypeVar("Item")
@@ -59,13 +60,18 @@ def choose_queries(ranks: Sequence[dict], count: int) -> list[dict]:
 
 
 def read_moments(file: Path) -> list[Moment]:
-    """The moments of a captions_<split>.jsonl, in the order of their first captions."""
+    """The moments of a captions_<split>.jsonl, in the order of their first captions.
+
+    Each row also gets `right`: whether each of its attributes is, as the metrics count it.
+    """
     moments: dict[tuple, dict[str, list[dict]]] = {}
     try:
         with Path(file).open(encoding="utf-8") as lines:
-            for row in map(json.loads, filter(str.strip, lines)):
-                languages = moments.setdefault((row["video"], row["start_s"], row["end_s"]), {})
-                languages.setdefault(row["language"], []).append(row)
+            rows = [json.loads(line) for line in lines if line.strip()]
+        for row, marks in zip(rows, attributes_right(rows), strict=True):
+            row["right"] = marks
+            languages = moments.setdefault((row["video"], row["start_s"], row["end_s"]), {})
+            languages.setdefault(row["language"], []).append(row)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: no list of captions ({error!r}); run generate_captions again") from None
     return [Moment(*key, captions=list(languages.values())) for key, languages in moments.items()]

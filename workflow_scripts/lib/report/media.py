@@ -40,6 +40,7 @@ class Media:
     """
 
     def __init__(self, corpus: Path, frames: Path, shards: int):
+        self.shards = shards
         self._videos = shard_files(corpus, "videos_%03d.parquet", shards)
         self._captions = shard_files(corpus, "captions_%03d.parquet", shards)
         self._status = shard_files(frames, "status_%03d.parquet", shards)

@@ -1,5 +1,6 @@
 """The report: one HTML page with everything in it, fonts and pictures included."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,23 @@ THIS_RULE = "build_report"
 
 
 def build_page(
-    config: ReportConfig, metrics: dict[str, Any], results: Path, media: Media, benchmarks: Path
+    config: ReportConfig,
+    metrics: dict[str, Any],
+    results: Path,
+    media: Media,
+    benchmarks: Path,
+    rules: Sequence[str],
 ) -> str:
-    """The whole page. `metrics` decides which stages are on; files of others in `results` are not looked at.
+    """The whole page.
+
+    `metrics` decides which stages are on; files of others in `results` are not looked at. `rules` are those of
+    the workflow, whose cost is told.
 
     UserError when tables and results do not belong together or a file cannot be read.
     """
     on = [stage for stage in STAGES if stage in metrics]
     # The report's own cost is known only after it.
-    costs = [cost for cost in rule_costs(benchmarks) if cost.rule != THIS_RULE]
+    costs = rule_costs(benchmarks, set(rules) - {THIS_RULE}, media.shards)
     context = {
         "title": config.title,
         "metrics": metrics,
@@ -144,10 +153,8 @@ def _moment(moment: examples.Moment, video: Video, media: Media) -> dict:
 def _caption(rows: list[dict]) -> dict:
     """A language's caption against its reference; with several references, against the most similar one."""
     row = max(rows, key=lambda row: similarity(row["reference"], row["generated"]))
-    generated = row["generated"].casefold()
     attributes = [
-        {"kind": kind, "word": word, "right": word.casefold() in generated}
-        for kind, word in (row.get("attributes") or {}).items()
+        {"kind": kind, "word": word, "right": row["right"][kind]} for kind, word in row["attributes"].items()
     ]
     words = mark_words(row["reference"], row["generated"])
     return {**row, "words": words, "attributes": attributes, "references": len(rows)}

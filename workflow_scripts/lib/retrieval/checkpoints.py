@@ -3,7 +3,6 @@
 import hashlib
 import pickle
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from workflow_scripts.lib.checkpoints import OTHER_CODE, differences, finished_by_other_code, set_aside, told
 from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.reader import find_shards
 from workflow_scripts.lib.files import whole_file
 from workflow_scripts.lib.retrieval.data import VISUAL_KINDS, Split
 
-LAST, BEST, FINISHED = "last.pt", "best.safetensors", "finished"
+LAST, BEST = "last.pt", "best.safetensors"
 
 
 @dataclass
@@ -62,16 +62,6 @@ def _shard_digest(file: Path) -> str:
     return str(digest) if digest is not None else f"{status.st_size} bytes, changed {status.st_mtime_ns}"
 
 
-def differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """Where two nested mappings differ: `config.lr: 0.001 -> 0.002`."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
-    keys = sorted({*old, *new})
-    return [
-        line for key in keys for line in differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))
-    ]
-
-
 def save(folder: Path, state: TrainingState, who: dict[str, Any], *, is_best: bool) -> None:
     """Write the checkpoint of the epoch that just ended; the best weights first, so that both fit after a kill."""
     if is_best:
@@ -97,25 +87,19 @@ def save(folder: Path, state: TrainingState, who: dict[str, Any], *, is_best: bo
 def resume(folder: Path, state: TrainingState, who: dict[str, Any]) -> None:
     """Bring `state` to where an unfinished run of the same identity stopped.
 
-    Anything else that lies there is moved to `<folder>.previous`, with a line that says why.
+    Anything else that lies there is set aside, with a line that says why.
     """
     content = _read(folder / LAST)
     if content is None:
-        reason = None
+        shutil.rmtree(folder, ignore_errors=True)  # nothing whole is in it
     elif changed := differences(content["identity"], who):
-        reason = "made under another configuration or other inputs:\n  " + "\n  ".join(_shortened(changed))
-    elif (folder / FINISHED).exists():
-        reason = "of a training that is finished"
+        set_aside(folder, f"made under another configuration or other inputs:{told(changed)}")
+    elif finished_by_other_code(folder, "retrieval"):
+        set_aside(folder, OTHER_CODE)
     else:
         _restore(content, state)
         print(f"resuming behind epoch {state.epoch} ({folder / LAST})", flush=True)
         return
-    if reason:
-        print(f"training starts anew: the checkpoint in {folder} is {reason}", flush=True)
-    if folder.exists():
-        previous = folder.with_name(folder.name + ".previous")
-        shutil.rmtree(previous, ignore_errors=True)
-        folder.rename(previous)
     folder.mkdir(parents=True)
 
 
@@ -139,9 +123,3 @@ def _restore(content: dict[str, Any], state: TrainingState) -> None:
         torch.cuda.set_rng_state_all(content["cuda_rng"])
     for name, value in content["progress"].items():
         setattr(state, name, value)
-
-
-def _shortened(lines: list[str], limit: int = 10) -> Iterable[str]:
-    yield from lines[:limit]
-    if len(lines) > limit:
-        yield f"and {len(lines) - limit} more"

@@ -22,7 +22,8 @@ def best_ranks(scores: Tensor, right: Tensor) -> Tensor:
     best = scores.gather(1, columns).masked_fill(~given, -torch.inf).amax(dim=1, keepdim=True)
     ahead = ~(scores < best)
     # A padded entry points at column 0 like a real one would; it must not take that column out.
-    is_right = torch.zeros_like(ahead).scatter_reduce_(1, columns, given, reduce="amax")
+    # Numbers, not truth values: CUDA reduces no booleans.
+    is_right = torch.zeros_like(scores).scatter_reduce_(1, columns, given.to(scores.dtype), reduce="amax") > 0
     return 1 + (ahead & ~is_right).sum(dim=1)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from workflow_scripts.lib.corpus.demo.scenes import Moment, Scene, annotation, scene
+from workflow_scripts.lib.environment import end_with_parent
 from workflow_scripts.lib.files import whole_file
 
 COLOURS = {
@@ -150,7 +151,9 @@ def make_corpus(
     with (
         whole_file(annotations) as temporary,
         temporary.open("w", encoding="utf-8") as lines,
-        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool,
+        ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("fork"), initializer=end_with_parent
+        ) as pool,
     ):
         for video, line in enumerate(pool.map(make, range(videos), chunksize=8), start=1):
             lines.write(line + "\n")
