@@ -90,7 +90,7 @@ def attribute_accuracy(rows: Sequence[Row]) -> dict[str, Any]:
     right, total = Counter(), Counter()
     for marks in attributes_right(rows):
         right.update(kind for kind, is_right in marks.items() if is_right)
-        total.update(marks)
+        total.update(marks.keys())
     if not total:
         return {}
     return {
