@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 CORES ?= all
 BIN := $(VENV)/bin
+SHELL := /bin/bash
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: demo test test-slow test-demo lint docs dag lock env

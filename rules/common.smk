@@ -35,8 +35,8 @@ LAUNCH = (
 )
 
 # Half of the machine, so that the branches of the DAG (retrieval beside the captioner)
-# run side by side; a cluster profile sets its own with set-threads.
-HALF = max(1, (workflow.cores or 2) // 2)
+# run side by side, and never more than 16; a cluster profile sets its own with set-threads.
+HALF = min(16, max(1, (workflow.resource_settings.cores or 2) // 2))
 
 
 wildcard_constraints:

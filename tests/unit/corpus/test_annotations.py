@@ -5,6 +5,7 @@ import json
 import pytest
 
 from workflow_scripts.lib.config import CorpusConfig
+from workflow_scripts.lib.corpus.adapters.csv_rows import read_csv
 from workflow_scripts.lib.corpus.annotations import PROBLEMS
 from workflow_scripts.lib.corpus.checks import hashed_split, read_corpus
 from workflow_scripts.lib.errors import UserError
@@ -162,3 +163,25 @@ def test_hashed_splits_keep_their_shares_and_do_not_move():
     assert abs(splits.count("test") / 5000 - 0.2) < 0.02
     assert splits == [hashed_split(f"videos/{i}.mp4", 0.1, 0.2) for i in range(5000)]
     assert hashed_split("a", 0, 0) == "train"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'video,caption\na.mp4,"never closed\nb.mp4,lost\n',
+        'video,caption\na.mp4,"opened\nb.mp4,lost\nc.mp4,said so"\n',
+        'video,caption\na.mp4,"opened\nc.mp4,said so"\n',
+    ],
+)
+def test_a_stray_quote_swallows_no_rows_in_silence(tmp_path, text):
+    file = tmp_path / "captions.csv"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"captions\.csv:2: a quote"):
+        list(read_csv(file))
+
+
+def test_a_quoted_caption_may_have_lines_of_its_own(tmp_path):
+    file = tmp_path / "captions.csv"
+    file.write_text('video,caption\na.mp4,"one\ntwo, and three"\n', encoding="utf-8")
+    [video] = read_csv(file)
+    assert video.captions[0].text == "one\ntwo, and three"

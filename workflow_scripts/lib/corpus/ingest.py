@@ -29,8 +29,10 @@ class ProblemLog:
 
     def __call__(self, problem: Problem) -> None:
         self.kinds[problem.kind] += 1
+        sentence = problem.sentence(self.annotations)
+        print(sentence, flush=True)  # the log has them all, also when the step fails and its outputs go
         if len(self.first) < SHOWN:
-            self.first.append(problem.sentence(self.annotations))
+            self.first.append(sentence)
         self.handle.write(json.dumps(problem.row(self.annotations), ensure_ascii=True) + "\n")
 
     def summary(self) -> str:
@@ -67,8 +69,7 @@ def ingest(config: CorpusConfig, annotations: Path, videos: Path, captions: Path
     """Check the annotations and write the tables `videos` and `captions` (schemas in tables.py) and `problems`.
 
     The tables of all shards together, in bounded memory. UserError when the file cannot be read, has problems
-    and `on_problem` is "fail", holds no usable video, or holds more than the configured shards take; `problems`
-    is written then too.
+    and `on_problem` is "fail", holds no usable video, or holds more than the configured shards take.
     """
     failure = None
     with whole_file(problems) as temporary, temporary.open("w", encoding="utf-8") as handle:
@@ -104,7 +105,7 @@ def _judge(config: CorpusConfig, annotations: Path, videos: int, log: ProblemLog
     """UserError when the corpus cannot be used as it is."""
     if log.kinds and config.on_problem == "fail":
         more = log.kinds.total() - len(log.first)
-        lines = [*log.first, f"... and {more} more"] if more > 0 else log.first
+        lines = [*log.first, f"... and {more} more, in the log of ingest_corpus"] if more > 0 else log.first
         raise UserError(
             f"{annotations}: {log.summary()}:\n  " + "\n  ".join(lines) + "\n"
             "Mend them, or set corpus.on_problem to quarantine to leave them out and go on"

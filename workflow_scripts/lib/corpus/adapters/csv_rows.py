@@ -25,9 +25,10 @@ def read_csv(path: Path) -> Iterator[AnnotatedVideo | Problem]:
 
     UserError when the file cannot be opened or its header lacks a column.
     """
-    rows = csv.reader(text_lines(path), strict=True)
+    lines = _Lines(path)
+    rows = csv.reader(lines, strict=True)
     header = _header(rows, path)
-    read = (_row(number, cells, header) for number, cells in _numbered(rows))
+    read = (_row(number, cells, header) for number, cells in _numbered(rows, lines, header))
     for is_problem, group in groupby(read, key=lambda row: isinstance(row, Problem)):
         if is_problem:
             yield from group
@@ -58,19 +59,54 @@ def _header(rows: Iterator[list[str]], path: Path) -> list[str]:
     return header
 
 
-def _numbered(rows) -> Iterator[tuple[int, list[str] | csv.Error]]:
-    """Rows with the line that each begins on; a quoted caption may span lines. Blank lines are left out."""
+class _Lines:
+    """The lines of a file, and those that the row in hand was made of."""
+
+    def __init__(self, path: Path):
+        self.path, self.lines, self.of_row = path, text_lines(path), []
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        self.of_row.append(next(self.lines))
+        return self.of_row[-1]
+
+
+def _numbered(rows, lines: _Lines, header: list[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """Rows with the line that each begins on; a quoted caption may span lines. Blank lines are left out.
+
+    UserError when a quote that is not closed, or closed rows later, has swallowed rows: nobody could say which.
+    """
     while True:
         line = rows.line_num + 1
+        lines.of_row.clear()
         try:
             cells = next(rows)
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, error
-            continue
+            cells = error
+        unclosed = isinstance(cells, csv.Error) and len(lines.of_row) > 1
+        if unclosed or any(_is_row(text, header, like=cells) for text in lines.of_row[1:]):
+            raise UserError(
+                f'{lines.path}:{line}: a quote (") is opened here and not closed before line {rows.line_num}, so that the '
+                "rows between cannot be told apart; close it, or write a quote inside a caption twice"
+            )
         if cells:
             yield line, cells
+
+
+def _is_row(line: str, header: list[str], like: list[str] | csv.Error) -> bool:
+    """Whether a line inside a cell is a row by itself: as many cells, and a video of the same kind as the row's own."""
+    try:
+        cells = next(csv.reader([line]), [])
+    except csv.Error:
+        return False
+    video = header.index("video")
+    if isinstance(like, csv.Error) or len(cells) != len(header) or len(like) <= video:
+        return False
+    return Path(cells[video]).suffix == Path(like[video]).suffix != ""
 
 
 def _row(line: int, cells: list[str] | csv.Error, header: list[str]) -> AnnotatedVideo | Problem:
