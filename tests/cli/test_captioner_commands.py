@@ -65,7 +65,7 @@ def test_the_commands_end_to_end(tiny, tmp_path, run, capsys):
         rows = list(csv.DictReader((tmp_path / f"{stage}.csv").open()))
         assert {"step", "epoch", "train_loss", "val_loss", "lr"} <= set(rows[0])
         assert sum(bool(row["val_loss"]) for row in rows) == 2
-    assert not (tmp_path / "c1").exists() and not (tmp_path / "c2").exists()
+    assert all((tmp_path / name / "finished").is_file() for name in ("c1", "c2"))
 
     texts = []
     for name in ("a.jsonl", "b.jsonl"):
