@@ -162,6 +162,11 @@ def test_word_embeddings_know_nothing_of_the_other_words(encoder):
     assert not torch.allclose(contextual[0].tokens[-2], contextual[1].tokens[-2])
 
 
+def test_a_caption_that_is_too_long_fills_the_context(encoder):
+    [caption] = encoder.encode_captions([" ".join(["a red square"] * 9)])
+    assert len(caption.tokens) == encoder.context_length
+
+
 def test_the_identity_tells_weights_and_settings_and_is_json(encoder):
     assert json.loads(json.dumps(encoder.identity)) == encoder.identity
     assert len(encoder.identity["weights_sha256"]) == 64

@@ -41,6 +41,8 @@ class Encoder(Protocol):
 
     identity: dict[str, Any]
     """What made the features: goes into every shard, and shards that differ are not mixed."""
+    context_length: int
+    """Tokens of a caption that the text tower reads; longer ones are cut."""
 
     def preprocess(self, image: Image.Image) -> dict[str, Tensor]:
         """The model's own preprocessing of one RGB image; runs in threads."""

@@ -54,14 +54,24 @@ def extract_captions(
     tokens: ShardWriter,
     sentences: ShardWriter,
 ) -> int:
-    """Encode (key, text) pairs; writes [L, D] to `tokens` and [1, D] to `sentences`, returns how many."""
-    done = 0
+    """Encode (key, text) pairs; writes [L, D] to `tokens` and [1, D] to `sentences`, returns how many.
+
+    Says how many fill the text tower's context, and so may have been cut.
+    """
+    done = full = 0
     for batch in batched(captions, batch_size):
         found = encoder.encode_captions([text for _, text in batch])
         for (key, _), caption in zip(batch, found, strict=True):
+            full += len(caption.tokens) >= encoder.context_length
             tokens.write(key, _array(caption.tokens))
             sentences.write(key, _array(caption.sentence[None]))
         done += len(batch)
+    if full:
+        print(
+            f"{full} of {done} captions fill the text tower's context of {encoder.context_length} tokens: "
+            "what was longer is cut",
+            flush=True,
+        )
     return done
 
 

@@ -36,6 +36,7 @@ class OpenClipEncoder:
                 f" (pretrained: {config.pretrained}): {error}"
             ) from None
         self.model.eval()
+        self.context_length = self._tokenizer.context_length
         self.identity = {
             "kind": "open_clip",
             "model": name,

@@ -38,6 +38,7 @@ class TransformersEncoder:
                     f"encoder '{config.name}': {config.model} is a {type(self.model).__name__}, which does not"
                     " encode images and texts into one space"
                 )
+        self.context_length = self.model.config.text_config.max_position_embeddings
         self.identity = {
             "kind": "transformers",
             "model": config.model,
@@ -86,7 +87,7 @@ class TransformersEncoder:
             texts,
             padding="max_length",
             truncation=True,
-            max_length=self.model.config.text_config.max_position_embeddings,
+            max_length=self.context_length,
             return_attention_mask=True,
             return_tensors="pt",
         )
