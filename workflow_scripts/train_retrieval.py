@@ -7,10 +7,11 @@ from workflow_scripts.lib.checkpoints import mark_finished
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, device_name, set_up_compute
 from workflow_scripts.lib.config import RetrievalConfig, load_section
+from workflow_scripts.lib.files import write_csv
 from workflow_scripts.lib.retrieval.checkpoints import BEST
 from workflow_scripts.lib.retrieval.data import read_splits, visual_reader
 from workflow_scripts.lib.retrieval.model_folder import write_model
-from workflow_scripts.lib.retrieval.train import train, write_curve
+from workflow_scripts.lib.retrieval.train import CURVE_COLUMNS, train
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
         config, arguments.features, splits, arguments.checkpoints, seed=arguments.seed, device=device
     )
     write_model(arguments.model, arguments.checkpoints / BEST, state.model.config)
-    write_curve(arguments.curve, state.curve)
+    write_csv(arguments.curve, CURVE_COLUMNS, state.curve)
     mark_finished(arguments.checkpoints, "retrieval")
     print(f"kept epoch {state.best_epoch} of {state.epoch}", flush=True)
 

@@ -19,10 +19,15 @@ def add_compute_arguments(parser: argparse.ArgumentParser) -> None:
 def set_up_compute(threads: int, seed: int) -> torch.device:
     """Limit torch to `threads`, seed everything, and return the GPU if there is one."""
     torch.set_num_threads(threads)
+    seed_all(seed)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of random, numpy and torch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries draw from the global generator
     torch.manual_seed(seed)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def device_name(device: torch.device) -> str:

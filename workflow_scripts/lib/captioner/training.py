@@ -1,6 +1,5 @@
 """Training of a stage with transformers.Trainer: arguments, checkpoints, curve."""
 
-import csv
 import json
 import math
 import os
@@ -18,7 +17,7 @@ from workflow_scripts.lib.captioner.data import Collator
 from workflow_scripts.lib.checkpoints import OTHER_CODE, differences, finished_by_other_code, set_aside, told
 from workflow_scripts.lib.config import Stage
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.files import read_json, whole_file, write_json
+from workflow_scripts.lib.files import read_json, write_csv, write_json
 
 MADE_BY = "made_by.json"
 CURVE = {"loss": "train_loss", "eval_loss": "val_loss", "learning_rate": "lr", "grad_norm": "grad_norm"}
@@ -198,7 +197,4 @@ def write_curve(path: Path, history: list[dict[str, float]]) -> None:
         if measured:
             row = rows.setdefault(entry["step"], {"step": entry["step"], "epoch": round(entry["epoch"], 4)})
             row.update(measured)
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, ["step", "epoch", *CURVE.values()])
-        writer.writeheader()
-        writer.writerows(rows[step] for step in sorted(rows))
+    write_csv(path, ["step", "epoch", *CURVE.values()], (rows[step] for step in sorted(rows)))

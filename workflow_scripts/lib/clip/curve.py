@@ -1,10 +1,9 @@
 """Loss curve of a training run, from the journal that its process wrote."""
 
-import csv
 import json
 from pathlib import Path
 
-from workflow_scripts.lib.files import whole_file
+from workflow_scripts.lib.files import write_csv
 
 COLUMNS = {"train/loss": "train_loss", "train/lr": "lr", "val/clip_val_loss": "val_loss"}
 
@@ -27,7 +26,4 @@ def write_curve(journal: Path, curve: Path) -> None:
         step = entry["step"] * entry["steps_per_epoch"] if of_epoch else entry["step"] + 1
         row = rows.setdefault(step, {"step": step, "epoch": round(step / entry["steps_per_epoch"], 4)})
         row[column] = entry["value"]
-    with whole_file(curve) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, ["step", "epoch", *COLUMNS.values()], restval="")
-        writer.writeheader()
-        writer.writerows(rows[step] for step in sorted(rows))
+    write_csv(curve, ["step", "epoch", *COLUMNS.values()], (rows[step] for step in sorted(rows)))

@@ -10,7 +10,6 @@ Losses go, besides its own log, to a journal of JSON lines that `curve.py` reads
 
 import contextlib
 import json
-import random
 from collections.abc import Iterator
 from multiprocessing import Value
 from pathlib import Path
@@ -24,6 +23,7 @@ from open_clip.model import get_model_preprocess_cfg
 from open_clip_train.distributed import world_info_from_env
 from torch.utils.data import get_worker_info
 
+from workflow_scripts.lib.compute import seed_all
 from workflow_scripts.lib.errors import UserError
 
 
@@ -81,9 +81,7 @@ def _mended(seed: int, journal: "Journal", found: dict) -> Iterator[None]:
 def seed_everything(*parts: int) -> int:
     """Seed torch, numpy and random by all the numbers together; returns the seed."""
     seed = int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 (the generator that other people's code draws from)
-    torch.manual_seed(seed)
+    seed_all(seed)
     return seed
 
 

@@ -1,6 +1,5 @@
 """Frame-caption pairs as WebDataset tars, the form that open_clip_train reads."""
 
-import io
 import random
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 from workflow_scripts.lib.files import whole_file
 from workflow_scripts.lib.frames.moments import frames_in_moment
-from workflow_scripts.lib.frames.shard import FrameShard
+from workflow_scripts.lib.frames.shard import FrameShard, add_member
 
 BLOCK = 256  # videos whose pairs are held and shuffled together
 
@@ -56,8 +55,8 @@ def write_pairs(tar: Path, pairs: dict[int, list[Pair]], frames: FrameShard, see
     written = 0
     with whole_file(tar) as temporary, tarfile.open(temporary, "w") as archive:
         for pair, jpeg in _shuffled(pairs, frames, random.Random(seed)):
-            _add(archive, f"{pair.name}.jpg", jpeg)
-            _add(archive, f"{pair.name}.txt", pair.text.encode())
+            add_member(archive, f"{pair.name}.jpg", jpeg)
+            add_member(archive, f"{pair.name}.txt", pair.text.encode())
             written += 1
     return written
 
@@ -75,13 +74,6 @@ def _shuffled(
             held += [(pair, jpegs[pair.frame]) for pair in pairs[video]]
         rng.shuffle(held)
         yield from held
-
-
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    """A member without time or owner: the same pairs give the same bytes."""
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    archive.addfile(member, io.BytesIO(data))
 
 
 def middle_frames(captions: list[dict], status: list[dict], tars: list[Path]) -> Iterator[tuple[dict, bytes]]:

@@ -8,7 +8,15 @@ import h5py
 import numpy as np
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.shards import FOLDERS, NO_OFFSET, PATTERNS, Kind, ShardIndex, read_index
+from workflow_scripts.lib.features.shards import (
+    FOLDERS,
+    NO_OFFSET,
+    PATTERNS,
+    Kind,
+    ShardIndex,
+    read_index,
+    refuse_mixture,
+)
 from workflow_scripts.lib.files import read_json
 
 MANIFEST_OF: dict[Kind, Kind] = {"video": "video", "token": "video", "text": "text", "sentence": "text"}
@@ -75,7 +83,7 @@ class FeatureReader(Mapping[str, np.ndarray]):
         if self._indices is None:
             self.files = find_shards(self.root, self.kind)
             indices = [read_index(file) for file in self.files]
-            _refuse_mixture(self.files, indices)
+            refuse_mixture(self.files, indices)
             for shard, index in enumerate(indices):
                 self._place.update((key, (shard, row)) for row, key in enumerate(index.keys))
             if len(self._place) < sum(len(index.keys) for index in indices):
@@ -117,12 +125,3 @@ def find_shards(root: Path, kind: Kind) -> list[Path]:
             f"{folder}: no {PATTERNS[kind].replace('%03d', '*')} here; run extract_features first"
         )
     return files
-
-
-def _refuse_mixture(files: list[Path], indices: list[ShardIndex]) -> None:
-    for file, index in zip(files[1:], indices[1:], strict=True):
-        if index.encoder != indices[0].encoder:
-            raise UserError(
-                f"{file}: made by another encoder than {files[0]}:\n  {index.encoder}\n  {indices[0].encoder}\n"
-                "delete the shards that are out of date and run extract_features again"
-            )

@@ -182,3 +182,21 @@ def _index_of_sidecar(file: h5py.File, shard: Path) -> ShardIndex | None:
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def refuse_mixture(files: list[Path], indices: list[ShardIndex]) -> None:
+    """UserError names the first shard that another encoder made than the first one."""
+    for file, index in zip(files[1:], indices[1:], strict=True):
+        if index.encoder != indices[0].encoder:
+            raise UserError(
+                f"{file}: made by another encoder than {files[0]}:\n  {index.encoder}\n  {indices[0].encoder}\n"
+                "delete the shards that are out of date and run extract_features again"
+            )
+
+
+def shard_digest(file: Path) -> str:
+    """The digest that the shard's writer put in; of foreign shards, size and time of change."""
+    with h5py.File(file, "r") as shard:
+        digest = shard.attrs.get("digest")
+    status = file.stat()
+    return str(digest) if digest is not None else f"{status.st_size} bytes, changed {status.st_mtime_ns}"

@@ -3,7 +3,14 @@
 from pathlib import Path
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.shards import FOLDERS, PATTERNS, Kind, ShardIndex, read_index
+from workflow_scripts.lib.features.shards import (
+    FOLDERS,
+    PATTERNS,
+    Kind,
+    ShardIndex,
+    read_index,
+    refuse_mixture,
+)
 from workflow_scripts.lib.keys import video_key
 
 
@@ -23,11 +30,7 @@ def read_shards(root: Path, kind: Kind, shards: int) -> list[ShardIndex]:
     """The indices of all shards of a kind; UserError for one that is missing, truncated or of another encoder."""
     files = [Path(root) / FOLDERS[kind] / (PATTERNS[kind] % shard) for shard in range(shards)]
     indices = [read_index(file) for file in files]
-    for file, index in zip(files, indices, strict=True):
-        if index.encoder != indices[0].encoder:
-            raise UserError(
-                f"{file}: made by another encoder than {files[0]}; delete it and run extract_features"
-            )
+    refuse_mixture(files, indices)
     return indices
 
 

@@ -41,9 +41,14 @@ def write_tar(path: Path, videos: Iterable[tuple[int, Iterable[bytes]]]) -> None
     with whole_file(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         for video, jpegs in videos:
             for frame, jpeg in enumerate(jpegs):
-                member = tarfile.TarInfo(frame_name(video, frame))
-                member.size = len(jpeg)
-                tar.addfile(member, io.BytesIO(jpeg))  # owner, mode and time are TarInfo's constants
+                add_member(tar, frame_name(video, frame), jpeg)
+
+
+def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Add bytes under a name; owner, mode and time are TarInfo's constants, so equal members are equal bytes."""
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
 
 
 def write_status(path: Path, rows: list[dict]) -> None:

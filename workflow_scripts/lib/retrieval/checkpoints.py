@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -16,6 +15,7 @@ from workflow_scripts.lib.checkpoints import OTHER_CODE, differences, finished_b
 from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.reader import find_shards
+from workflow_scripts.lib.features.shards import shard_digest
 from workflow_scripts.lib.files import whole_file
 from workflow_scripts.lib.retrieval.data import VISUAL_KINDS, Split
 
@@ -50,16 +50,8 @@ def identity(config: RetrievalConfig, seed: int, splits: dict[str, Split], featu
             digest.update(array.astype("<i8").tobytes())
         captions[name] = digest.hexdigest()
     kinds = (VISUAL_KINDS[config.visual], "text")
-    shards = {file.name: _shard_digest(file) for kind in kinds for file in find_shards(features, kind)}
+    shards = {file.name: shard_digest(file) for kind in kinds for file in find_shards(features, kind)}
     return {"config": config.model_dump(mode="json"), "seed": seed, "captions": captions, "features": shards}
-
-
-def _shard_digest(file: Path) -> str:
-    """The digest that the shard's writer put in; of foreign shards, size and time of change."""
-    with h5py.File(file, "r") as shard:
-        digest = shard.attrs.get("digest")
-    status = file.stat()
-    return str(digest) if digest is not None else f"{status.st_size} bytes, changed {status.st_mtime_ns}"
 
 
 def save(folder: Path, state: TrainingState, who: dict[str, Any], *, is_best: bool) -> None:

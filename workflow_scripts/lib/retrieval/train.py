@@ -1,6 +1,5 @@
 """Training of GMMFormer."""
 
-import csv
 import dataclasses
 import time
 from collections.abc import Callable
@@ -13,7 +12,6 @@ from torch.utils.data import DataLoader
 from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.reader import FeatureReader
-from workflow_scripts.lib.files import whole_file
 from workflow_scripts.lib.retrieval import checkpoints
 from workflow_scripts.lib.retrieval.checkpoints import TrainingState
 from workflow_scripts.lib.retrieval.data import (
@@ -145,14 +143,6 @@ def linear_schedule(steps: int, warmup: float) -> Callable[[int], float]:
         return max(0, steps - step) / max(1, steps - rising)
 
     return factor
-
-
-def write_curve(path: Path, curve: list[dict]) -> None:
-    """curve.csv: a row an epoch, blank where nothing was measured."""
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, CURVE_COLUMNS)
-        writer.writeheader()
-        writer.writerows(curve)
 
 
 def _line(row: dict, epochs: int, seconds: float) -> str:
