@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.lib.corpus.tables import SPLITS, read_shards
+import pyarrow.parquet as pq
+
+from workflow_scripts.lib.corpus.tables import SPLITS, shard_files
 from workflow_scripts.lib.features import verify
 from workflow_scripts.lib.features.shards import FOLDERS, PATTERNS, Kind, ShardIndex
 from workflow_scripts.lib.files import whole_file, write_json
@@ -16,11 +18,19 @@ def collect(root: Path, corpus: Path, name: str, shards: int, videos_per_shard: 
 
     Returns the numbers of videos and captions that have features.
     """
-    videos = read_shards(corpus, "videos", shards, ["index", "split"]).to_pylist()
-    captions = read_shards(corpus, "captions", shards, ["video", "key", "split", "text"]).to_pylist()
     found = {kind: verify.read_shards(root, kind, shards) for kind in FOLDERS}
-    for shard in range(shards):
-        _check(root, found, shard, videos, captions, videos_per_shard)
+    tables = zip(
+        shard_files(corpus, "videos_%03d.parquet", shards),
+        shard_files(corpus, "captions_%03d.parquet", shards),
+        strict=True,
+    )
+    videos, captions = [], []
+    for shard, (video_table, caption_table) in enumerate(tables):
+        its_videos = pq.read_table(video_table, columns=["index", "split"]).to_pylist()
+        its_captions = pq.read_table(caption_table, columns=["video", "key", "split", "text"]).to_pylist()
+        _check(root, found, shard, its_videos, its_captions)
+        videos += its_videos
+        captions += its_captions
     present = {key for index in found["video"] for key in index.keys}
     usable = [row for row in captions if video_key(row["video"]) in present]
     for split in SPLITS:
@@ -34,17 +44,11 @@ def collect(root: Path, corpus: Path, name: str, shards: int, videos_per_shard: 
 
 
 def _check(
-    root: Path,
-    found: dict[Kind, list[ShardIndex]],
-    shard: int,
-    videos: list[dict],
-    captions: list[dict],
-    per_shard: int,
+    root: Path, found: dict[Kind, list[ShardIndex]], shard: int, videos: list[dict], captions: list[dict]
 ) -> None:
-    """Shard k holds the videos k*n to k*n+n-1, and what belongs to them."""
-    here = range(shard * per_shard, (shard + 1) * per_shard)
-    video_keys = {video_key(row["index"]) for row in videos if row["index"] in here}
-    caption_keys = {row["key"] for row in captions if row["video"] in here}
+    """A shard's features are those of the shard's videos and captions."""
+    video_keys = {video_key(row["index"]) for row in videos}
+    caption_keys = {row["key"] for row in captions}
 
     def check(kind: Kind, expected: set[str], all_of_them: bool) -> None:
         file = root / FOLDERS[kind] / (PATTERNS[kind] % shard)
