@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from workflow_scripts.lib.config_data import CorpusConfig as CorpusConfig  # from here, too
+from workflow_scripts.lib.config_data import FramesConfig as FramesConfig
 from workflow_scripts.lib.config_errors import explain
 from workflow_scripts.lib.config_types import (
     Count,
@@ -24,96 +26,13 @@ from workflow_scripts.lib.config_types import (
     NotNegative,
     Positive,
     Rate,
+    Section,
     Seed,
     Share,
     Text,
     number,
 )
 from workflow_scripts.lib.errors import UserError
-
-
-class Section(BaseModel):
-    """Unknown keys are refused; the docstring under a field is its documentation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-# ---------------------------------------------------------------------------------- corpus
-
-
-class DemoCorpus(Section):
-    """The synthetic corpus that `make_demo_corpus` renders."""
-
-    videos: Positive = 480
-    """Videos to render. More of them leave the earlier ones as they are."""
-    moments: Positive = 3
-    """Captioned moments a video."""
-    size: Annotated[int, Field(ge=32), BeforeValidator(number)] = 96
-    """Width and height of the videos, in pixels."""
-    fps: Positive = 8
-    """Frames a second."""
-    seed: Seed = 0
-    """Seed of the videos, apart from the run's: runs with other seeds share the corpus."""
-
-
-class CorpusConfig(Section):
-    """Which videos and captions, and how they are split into shards."""
-
-    name: Name
-    """Folder under resources/ that everything computed from this corpus goes to."""
-    adapter: Literal["demo", "csv", "jsonl"]
-    """Format of the annotations; `demo` renders a synthetic corpus first."""
-    annotations: Path | None = None
-    """The annotation file (csv and jsonl adapters). docs/formats.md describes its columns."""
-    root: Path | None = None
-    """Folder that the annotated video paths are relative to; default: the annotation file's own."""
-    videos_per_shard: Positive = 50_000
-    """Videos in a shard; shard k holds the videos k*n to (k+1)*n-1 of the annotation, in its order."""
-    shards: Positive = 1
-    """Number of shards: jobs are made for exactly so many, so that the DAG is known in advance."""
-    languages: Languages = ["en"]
-    """Languages to read. A caption without a language gets the first; one in another language is listed as a problem."""
-    val_share: Share = 0.1
-    """Share of the videos without an annotated split that go to validation (by a hash of the video's path)."""
-    test_share: Share = 0.1
-    """Share of the videos without an annotated split that go to the test split."""
-    on_problem: Literal["fail", "quarantine"] = "fail"
-    """A bad row (empty caption, duplicate, path outside the root ...) stops the run, or is left out and listed."""
-    demo: DemoCorpus = DemoCorpus()
-    """Only for `adapter: demo`."""
-
-    @model_validator(mode="after")
-    def _annotations_given(self):
-        if self.adapter != "demo" and self.annotations is None:
-            raise ValueError(f"adapter '{self.adapter}' needs `annotations`, the path of the annotation file")
-        if self.val_share + self.test_share >= 1:
-            raise ValueError("val_share and test_share together leave no training videos")
-        return self
-
-
-# ---------------------------------------------------------------------------------- frames
-
-
-class FramesConfig(Section):
-    """Sampled frames of every video, as JPEG in WebDataset tars."""
-
-    decoder: Literal["pyav", "decord"] = "pyav"
-    """`pyav` returns the right frames on every file tried; `decord` is there for those who rely on it."""
-    count: Positive = 32
-    """Frames a video, at the centres of as many equal segments; a shorter video gives the frames it has."""
-    size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [224, 224]
-    """Height and width of the stored frames."""
-    fit: Literal["crop", "stretch", "pad"] = "crop"
-    """How another aspect ratio is brought to `size`: centre crop, distortion, or black borders."""
-    jpeg_quality: Annotated[int, Field(ge=1, le=100), BeforeValidator(number)] = 90
-    """JPEG quality of the stored frames."""
-    timeout_s: Rate = 120
-    """A video that takes longer than so many seconds is given up, and listed."""
-    memory_mb: Positive = 4096
-    """Address space a decoding worker may take over its size at the start, in MiB."""
-    max_bad_fraction: Fraction = 0.05
-    """The shard fails when a larger share of its videos gives no frames."""
-
 
 # ------------------------------------------------------------------------------------ clip
 
@@ -501,4 +420,7 @@ def load_section(model: type[S], path: Path) -> S:
 
 def freeze(section: Section) -> str:
     """A section as YAML text, defaults filled in: what `freeze_config` writes and `load_section` reads."""
-    return yaml.safe_dump(section.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
+    without = getattr(section, "NOT_FROZEN", None)
+    return yaml.safe_dump(
+        section.model_dump(mode="json", exclude=without), allow_unicode=True, sort_keys=False
+    )

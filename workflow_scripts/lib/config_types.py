@@ -1,10 +1,16 @@
-"""Kinds of values in a configuration, read as a person means them."""
+"""Sections of a configuration and the kinds of values in them, read as a person means them."""
 
 import math
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A part of the configuration. Unknown keys are refused; the docstring under a field is its documentation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def number(value: Any) -> Any:

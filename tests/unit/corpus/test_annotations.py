@@ -6,7 +6,7 @@ import pytest
 
 from workflow_scripts.lib.config import CorpusConfig
 from workflow_scripts.lib.corpus.adapters.csv_rows import read_csv
-from workflow_scripts.lib.corpus.annotations import PROBLEMS
+from workflow_scripts.lib.corpus.annotations import PROBLEMS, AdapterOptions
 from workflow_scripts.lib.corpus.checks import hashed_split, read_corpus
 from workflow_scripts.lib.errors import UserError
 
@@ -177,11 +177,11 @@ def test_a_stray_quote_swallows_no_rows_in_silence(tmp_path, text):
     file = tmp_path / "captions.csv"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"captions\.csv:2: a quote"):
-        list(read_csv(file))
+        list(read_csv(file, AdapterOptions()))
 
 
 def test_a_quoted_caption_may_have_lines_of_its_own(tmp_path):
     file = tmp_path / "captions.csv"
     file.write_text('video,caption\na.mp4,"one\ntwo, and three"\n', encoding="utf-8")
-    [video] = read_csv(file)
+    [video] = read_csv(file, AdapterOptions())
     assert video.captions[0].text == "one\ntwo, and three"

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from workflow_scripts.lib.frames.extract import Clip, Extracted, Settings, extract
+from workflow_scripts.lib.frames.extract import Clip, Extracted, Settings, extract_file
 
 
 def double(number: int) -> int:
@@ -28,8 +28,8 @@ def misbehave(what: str, folder: str) -> str:
     return what
 
 
-def slow(clip: Clip, settings: Settings) -> Extracted:
-    """As extract, slowly enough to be killed in between; leaves its process id beside the video."""
-    Path(f"{clip.path}.pid").write_text(str(os.getpid()))
+def slow(clips: tuple[Clip, ...], settings: Settings) -> list[Extracted]:
+    """As extract_file, slowly enough to be killed in between; leaves its process id beside the video."""
+    Path(f"{clips[0].path}.pid").write_text(str(os.getpid()))
     time.sleep(0.15)
-    return extract(clip, settings)
+    return extract_file(clips, settings)

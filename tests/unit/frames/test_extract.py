@@ -10,11 +10,16 @@ import pytest
 from PIL import Image
 
 from tests.unit.frames.numbered import number_of, write
-from workflow_scripts.lib.frames.extract import Clip, Settings, extract, fit
+from workflow_scripts.lib.frames.extract import Clip, Extracted, Settings, extract_file, fit
 from workflow_scripts.lib.frames.reasons import REASONS
 from workflow_scripts.lib.frames.sampling import uniform
 
-SETTINGS = Settings("pyav", 8, (64, 128), "stretch", 95)
+SETTINGS = Settings(count=8, size=(64, 128), fit="stretch", jpeg_quality=95)
+
+
+def extract_one(clip: Clip, settings: Settings) -> Extracted:
+    [extracted] = extract_file((clip,), settings)
+    return extracted
 
 
 def numbers(extracted):
@@ -23,7 +28,7 @@ def numbers(extracted):
 
 def test_frames_are_those_shown_at_the_segment_centres(tmp_path):
     times = write(tmp_path / "a.mp4", frames=100)
-    got = extract(Clip(0, str(tmp_path / "a.mp4")), SETTINGS)
+    got = extract_one(Clip(0, str(tmp_path / "a.mp4")), SETTINGS)
     centres = (np.arange(8) + 0.5) * 4.0 / 8
     assert numbers(got) == [max(i for i, t in enumerate(times) if t <= c) for c in centres]
     assert got.timestamps == pytest.approx([times[n] for n in numbers(got)], abs=1e-4)
@@ -34,8 +39,8 @@ def test_frames_are_those_shown_at_the_segment_centres(tmp_path):
 @pytest.mark.parametrize("decoder", ["pyav", "decord"])
 def test_clip_of_a_file(tmp_path, decoder):
     write(tmp_path / "a.mp4", frames=100)
-    settings = Settings(decoder, 5, (64, 128), "stretch", 95)
-    got = extract(Clip(0, str(tmp_path / "a.mp4"), 1.0, 2.0), settings)
+    settings = Settings(decoders=(decoder,), count=5, size=(64, 128), fit="stretch", jpeg_quality=95)
+    got = extract_one(Clip(0, str(tmp_path / "a.mp4"), 1.0, 2.0), settings)
     assert got.reason is None, got.detail
     assert numbers(got) == [27, 32, 37, 42, 47]
     assert got.timestamps == pytest.approx([0.08, 0.28, 0.48, 0.68, 0.88], abs=1e-4)
@@ -44,7 +49,7 @@ def test_clip_of_a_file(tmp_path, decoder):
 
 def test_short_video_gives_the_frames_it_has(tmp_path):
     write(tmp_path / "a.mp4", frames=5)
-    assert numbers(extract(Clip(0, str(tmp_path / "a.mp4")), SETTINGS)) == [0, 1, 2, 3, 4]
+    assert numbers(extract_one(Clip(0, str(tmp_path / "a.mp4")), SETTINGS)) == [0, 1, 2, 3, 4]
 
 
 def test_uniform_is_sorted_distinct_inside_and_complete():
@@ -93,7 +98,7 @@ def test_fit_averages_fine_patterns_away():
 
 
 def reason_of(path, **settings):
-    got = extract(Clip(0, str(path)), Settings(**{**vars(SETTINGS), **settings}))
+    got = extract_one(Clip(0, str(path)), Settings(**{**vars(SETTINGS), **settings}))
     assert not got.jpegs
     assert got.reason in REASONS
     assert got.detail
@@ -142,7 +147,7 @@ def test_sound_alone(tmp_path):
 def test_half_a_file_is_no_success(tmp_path, name, options, reason):
     codec = {"a.webm": "libvpx", "a.avi": "mpeg4"}.get(name, "libx264")
     write(tmp_path / name, frames=150, codec=codec, options={"g": "10"}, container=options)
-    assert extract(Clip(0, str(tmp_path / name)), SETTINGS).reason is None
+    assert extract_one(Clip(0, str(tmp_path / name)), SETTINGS).reason is None
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[: len(data) * 6 // 10])
     assert reason_of(tmp_path / name) == reason
@@ -151,13 +156,13 @@ def test_half_a_file_is_no_success(tmp_path, name, options, reason):
 def test_clip_beyond_the_end_of_the_file(tmp_path):
     write(tmp_path / "a.mp4", frames=25)
     for times in ((5.0, 6.0), (0.5, 9.0)):
-        assert extract(Clip(0, str(tmp_path / "a.mp4"), *times), SETTINGS).reason == "truncated"
+        assert extract_one(Clip(0, str(tmp_path / "a.mp4"), *times), SETTINGS).reason == "truncated"
 
 
 def test_damage_is_never_a_success(tmp_path):
     """Whatever bytes are flipped: either no frames, or exactly the right ones."""
     write(tmp_path / "a.mp4", frames=100, options={"g": "20"})
-    clean = numbers(extract(Clip(0, str(tmp_path / "a.mp4")), SETTINGS))
+    clean = numbers(extract_one(Clip(0, str(tmp_path / "a.mp4")), SETTINGS))
     data = (tmp_path / "a.mp4").read_bytes()
     begin, end = data.index(b"mdat") + 800, data.index(b"moov")
     outcomes = set()
@@ -166,7 +171,7 @@ def test_damage_is_never_a_success(tmp_path):
         for _ in range(5):
             damaged[source.randrange(begin, end)] ^= 1 << source.randrange(8)
         (tmp_path / "b.mp4").write_bytes(damaged)
-        got = extract(Clip(0, str(tmp_path / "b.mp4")), SETTINGS)
+        got = extract_one(Clip(0, str(tmp_path / "b.mp4")), SETTINGS)
         outcomes.add(got.reason)
         if got.reason is None:
             assert numbers(got) == clean

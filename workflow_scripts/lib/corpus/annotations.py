@@ -1,11 +1,14 @@
 """What an adapter yields: annotated videos with their captions, and rows that it cannot read.
 
-Standard library only: these are read whenever the DAG is built, and that must take no time.
+Imports little: these are read whenever the DAG is built, and that must take no time.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
+
+from workflow_scripts.lib.config_types import Section
 
 SPLITS = ("train", "val", "test")
 
@@ -18,7 +21,14 @@ PROBLEMS = {
     "duplicate_video": "put all captions of a video into consecutive rows, and each video in once",
     "duplicate_caption": "remove one of them",
     "path_outside_root": "set corpus.root to the folder that holds all videos",
+    "long_caption": "shorten it, or raise corpus.max_caption_chars",
+    "duplicate_id": "give every video an id of its own",
+    "missing_file": "put the file there, or take the video out",
+    "split_leak": "put all clips of a source video into one split",
     "bad_moment": "times are seconds, from 0 on, and the end lies after the start",
+    "moment_outside": "the moment lies outside of the video; mend its times or the video's duration",
+    "no_time": "the annotation has no times for this row",
+    "no_video": "the annotation names no video for this row",
     "unknown_language": "add the language to corpus.languages, or remove the caption",
     "bad_split": f"write {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, or leave it empty",
 }
@@ -38,14 +48,23 @@ class Caption:
 
 @dataclass(slots=True)
 class AnnotatedVideo:
-    """One video, or one clip of a video file, as annotated; `path` as written, `line` for messages."""
+    """One video, or one clip of a video file, as annotated.
+
+    `path` is as written; one that ends in `.*` is the file of that name with whatever ending it has. `id` is the
+    annotation's own name of the video (none: the path), `source` that of the longer video that it was cut from
+    (none: the file): the clips of one source belong into one split. `line` is for messages.
+    """
 
     path: str
     line: int
     captions: list[Caption]
     split: str | None = None
-    start_s: float | None = None
+    start_s: float | None = None  # of the clip inside the file; None is open
     end_s: float | None = None
+    id: str | None = None
+    source: str | None = None
+    duration_s: float | None = None  # of the clip, as annotated
+    file: Path | None = None  # where `line` is, when not in the annotation file itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +74,7 @@ class Problem:
     line: int
     kind: str
     what: str
+    file: Path | None = None  # where `line` is, when not in the annotation file itself
 
     def row(self, file: Path) -> dict:
         """As it is listed in problems.jsonl."""
@@ -70,7 +90,19 @@ class Problem:
         return self.what.encode("utf-8", "backslashreplace").decode()
 
 
-Adapter = Callable[[Path], Iterator[AnnotatedVideo | Problem]]
+class AdapterOptions(Section):
+    """What `corpus.options` may hold for an adapter; the docstring under a field is its documentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An annotation format. The module's `ADAPTER`, found by adapters/__init__.py under its name."""
+
+    name: str  # of `corpus.adapter`
+    read: Callable[[Path, Any], Iterator[AnnotatedVideo | Problem]]  # of the annotation and the options
+    options: type[AdapterOptions] = AdapterOptions
+    counts: Literal["line", "entry"] = "line"  # what `line` of a video or a problem counts
+    folder: bool = False  # the annotation is a folder of files
 
 
 def seconds(value: object) -> float | None:

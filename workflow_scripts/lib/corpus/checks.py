@@ -27,7 +27,7 @@ def read_corpus(config: CorpusConfig, annotations: Path, report: Report) -> Iter
     root = Path(config.root or Path(annotations).parent)
     check = _Checks(config, root, report)
     index = 0
-    for item in ADAPTERS[config.adapter](Path(annotations)):
+    for item in ADAPTERS[config.adapter].read(Path(annotations), config.adapter_options()):
         if isinstance(item, Problem):
             report(item)
         elif video := check.video(item):

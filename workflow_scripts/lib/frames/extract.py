@@ -7,6 +7,7 @@ import io
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -14,30 +15,55 @@ from PIL import Image
 from workflow_scripts.lib.frames.decoders import readings
 from workflow_scripts.lib.frames.decoders.reading import Reading, Unsure
 from workflow_scripts.lib.frames.reasons import VideoError
-from workflow_scripts.lib.frames.sampling import uniform
+from workflow_scripts.lib.frames.sampling import Sampler, uniform
+
+if TYPE_CHECKING:
+    from workflow_scripts.lib.config import FramesConfig
 
 MISSING_S = 0.25  # seconds at the end that no header's claim is held to
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A video of the corpus, or a clip of one: `start_s` to `end_s` of its file, None is open."""
+    """A video of the corpus, or a clip of one: `start_s` to `end_s` of its file, None is open.
+
+    `moments` are the captioned ones that get frames of their own, seconds from the clip's start, None is open.
+    """
 
     index: int
     path: str
     start_s: float | None = None
     end_s: float | None = None
+    moments: tuple[tuple[float | None, float | None], ...] = ()
 
 
 @dataclass(frozen=True)
 class Settings:
     """What decides about the bytes of the frames; see the `frames` section of the configuration."""
 
-    decoder: str
-    count: int
-    size: tuple[int, int]
-    fit: str
-    jpeg_quality: int
+    decoders: tuple[str, ...] = ("pyav",)
+    quality: str = "exact"
+    sampler: Sampler = Sampler()
+    count: int = 32
+    moment_frames: int = 0
+    size: tuple[int, int] = (224, 224)
+    fit: str = "crop"
+    jpeg_quality: int = 90
+
+    @classmethod
+    def of(cls, config: "FramesConfig") -> "Settings":
+        """Those of a checked configuration."""
+        sampler = Sampler(**config.sampler.model_dump())
+        return cls(
+            decoders=tuple(config.decoders()),
+            quality=config.decode_quality,
+            sampler=sampler,
+            count=config.count,
+            moment_frames=config.moment_frames,
+            size=tuple(config.size),
+            fit=config.fit,
+            jpeg_quality=config.jpeg_quality,
+        )
 
 
 @dataclass
@@ -46,6 +72,7 @@ class Extracted:
 
     jpegs: list[bytes] = field(default_factory=list)
     timestamps: list[float] = field(default_factory=list)
+    decoder: str | None = None
     width: int | None = None
     height: int | None = None
     fps: float | None = None
@@ -55,11 +82,15 @@ class Extracted:
     detail: str | None = None
 
 
-def extract(clip: Clip, settings: Settings) -> Extracted:
-    """Frames at the centres of equal segments of the clip. Never raises but for a lack of memory."""
+def extract_file(clips: tuple[Clip, ...], settings: Settings) -> list[Extracted]:
+    """The frames of every clip; all are of one file. Never raises but for a lack of memory."""
+    return [_extract(clip, settings) for clip in clips]
+
+
+def _extract(clip: Clip, settings: Settings) -> Extracted:
     path = Path(clip.path)
     try:
-        for reading_class in readings(settings.decoder):
+        for reading_class in readings(settings.decoders[0]):
             try:
                 reading = reading_class(path)
                 try:
@@ -97,6 +128,7 @@ def _from_reading(reading: Reading, clip: Clip, settings: Settings) -> Extracted
         timestamps=[max(0.0, round(float(reading.times[p]) - start, 6)) for p in positions],
         width=size[0],
         height=size[1],
+        decoder=settings.decoders[0],
         fps=_rate(reading.times),
         codec=reading.source.codec,
         duration_s=round(min(end, reading.end_s) - start, 6),

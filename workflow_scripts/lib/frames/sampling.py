@@ -1,6 +1,19 @@
 """Which of a video's frames are kept."""
 
+from dataclasses import dataclass
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How frames are chosen; see `frames.sampler` of the configuration."""
+
+    kind: str = "uniform"
+    fps: float | None = None
+    threshold: float | None = None
+    signal_fps: float | None = None
+    flow: str | None = None
 
 
 def uniform(times: np.ndarray, end_of_last: float, start: float, end: float, count: int) -> list[int]:

@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from workflow_scripts.lib.frames.pool import Failure, Pool
 from workflow_scripts.lib.frames.shard import STATUS, write_status, write_tar
 from workflow_scripts.lib.keys import video_key
 
-EXTRACT = "workflow_scripts.lib.frames.extract:extract"
+EXTRACT = "workflow_scripts.lib.frames.extract:extract_file"
 VERSION = 1  # of what a journal holds
 SAY_EVERY_S = 10
 EXAMPLES = 3
@@ -41,12 +42,12 @@ def extract_shard(
     `function` is what the decoding processes call ("module:name").
     """
     rows = pq.read_table(videos).to_pylist()
-    settings = Settings(config.decoder, config.count, tuple(config.size), config.fit, config.jpeg_quality)
+    settings = Settings.of(config)
     with Journal(journal, _identity(settings, rows, root)) as kept:
         if kept.entries:
             print(f"{len(kept.entries)} of {len(rows)} videos are done already", flush=True)
         failed: dict[int, dict] = {}
-        tasks = [(_clip(row, root), settings) for row in rows if row["index"] not in kept.entries]
+        tasks = [((_clip(row, root),), settings) for row in rows if row["index"] not in kept.entries]
         with Pool(function, workers, timeout_s=config.timeout_s, memory_mb=config.memory_mb) as pool:
             for clip, row, jpegs in _done(pool, tasks, len(rows)):
                 if row["reason"] is None:
@@ -59,7 +60,7 @@ def extract_shard(
         )
         write_status(
             status,
-            [_status(row, config, kept.entries.get(row["index"]) or failed[row["index"]]) for row in rows],
+            [_status(row, kept.entries.get(row["index"]) or failed[row["index"]]) for row in rows],
         )
         kept.remove()
 
@@ -71,10 +72,9 @@ def _clip(row: dict, root: Path) -> Clip:
 def _identity(settings: Settings, rows: list[dict], root: Path) -> dict[str, Any]:
     """What the frames depend on; limits of time and memory may change between two runs."""
     table = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-    made_by = {**vars(settings), "size": list(settings.size)}
     return {
         "version": VERSION,
-        "settings": made_by,
+        "settings": json.loads(json.dumps(asdict(settings))),
         "root": str(Path(root).absolute()),
         "videos_sha256": table,
     }
@@ -83,9 +83,11 @@ def _identity(settings: Settings, rows: list[dict], root: Path) -> dict[str, Any
 def _done(pool: Pool, tasks: list[tuple], total: int) -> Iterator[tuple[Clip, dict, list[bytes]]]:
     """Every finished clip with its row (STATUS without what the corpus table knows) and frames."""
     before, began, said, bad = total - len(tasks), time.monotonic(), time.monotonic(), 0
-    for done, ((clip, _), answer, seconds) in enumerate(pool.run(tasks), start=1):
+    for done, (((clip,), _), answer, seconds) in enumerate(pool.run(tasks), start=1):
         if isinstance(answer, Failure):
             answer = Extracted(reason=answer.reason, detail=answer.detail)
+        else:
+            [answer] = answer
         if answer.reason:
             bad += 1
             print(
@@ -100,7 +102,7 @@ def _done(pool: Pool, tasks: list[tuple], total: int) -> Iterator[tuple[Clip, di
             said = now
 
 
-def _status(video: dict, config: FramesConfig, row: dict) -> dict:
+def _status(video: dict, row: dict) -> dict:
     ok = row["reason"] is None
     return {
         **{name: row[name] for name in STATUS.names if name in row},
@@ -108,7 +110,6 @@ def _status(video: dict, config: FramesConfig, row: dict) -> dict:
         "key": video_key(video["index"]),
         "split": video["split"],
         "outcome": "ok" if ok else "failed",
-        "decoder": config.decoder if ok else None,
         "frames": len(row["timestamps"]),
     }
 

@@ -12,15 +12,22 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from workflow_scripts.lib.corpus.adapters.lines import text_lines
-from workflow_scripts.lib.corpus.annotations import AnnotatedVideo, Caption, Problem, seconds
+from workflow_scripts.lib.corpus.adapters._lines import text_lines
+from workflow_scripts.lib.corpus.annotations import (
+    Adapter,
+    AdapterOptions,
+    AnnotatedVideo,
+    Caption,
+    Problem,
+    seconds,
+)
 from workflow_scripts.lib.errors import UserError
 
 REQUIRED = ("video", "caption")
 OPTIONAL = ("lang", "language", "split", "start_s", "end_s", "clip_start_s", "clip_end_s")
 
 
-def read_csv(path: Path) -> Iterator[AnnotatedVideo | Problem]:
+def read_csv(path: Path, options: AdapterOptions) -> Iterator[AnnotatedVideo | Problem]:
     """Videos of the file, each with the captions of its consecutive rows, and the rows that are no such row.
 
     UserError when the file cannot be opened or its header lacks a column.
@@ -143,3 +150,6 @@ def _one_video(rows: list[AnnotatedVideo]) -> Iterator[AnnotatedVideo | Problem]
         else:
             video.captions += row.captions
     yield video
+
+
+ADAPTER = Adapter("csv", read_csv)

@@ -11,11 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.lib.corpus.adapters.lines import text_lines
-from workflow_scripts.lib.corpus.annotations import AnnotatedVideo, Caption, Problem, seconds
+from workflow_scripts.lib.corpus.adapters._lines import text_lines
+from workflow_scripts.lib.corpus.annotations import (
+    Adapter,
+    AdapterOptions,
+    AnnotatedVideo,
+    Caption,
+    Problem,
+    seconds,
+)
 
 
-def read_jsonl(path: Path) -> Iterator[AnnotatedVideo | Problem]:
+def read_jsonl(path: Path, options: AdapterOptions) -> Iterator[AnnotatedVideo | Problem]:
     """Videos of the file and the lines that are none. UserError when the file cannot be opened."""
     for number, line in enumerate(text_lines(path), start=1):
         if not line.strip():
@@ -79,3 +86,6 @@ def _text(row: dict, key: str, of: str) -> str | None:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+ADAPTER = Adapter("jsonl", read_jsonl)
