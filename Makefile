@@ -23,8 +23,8 @@ test-demo: demo    ## the demo's results, and its page in Chromium (chromium mus
 lint: env
 	ruff check . && ruff format --check . && snakefmt --check Snakefile rules && snakemake --lint
 
-docs: env          ## what is generated from the config models
-	python -m workflow_scripts.config_docs --markdown docs/config.md --schema docs/config.schema.json
+docs: env          ## the pages that are generated
+	python -m workflow_scripts.config_docs
 
 dag: env           ## docs/dag.svg, by graphviz: the rules of the demo without the freeze_ ones
 	snakemake --rulegraph 2>/dev/null \

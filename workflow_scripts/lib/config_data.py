@@ -24,6 +24,7 @@ from workflow_scripts.lib.corpus.adapters import ADAPTERS
 from workflow_scripts.lib.corpus.annotations import AdapterOptions
 
 Split = Literal["train", "val", "test"]
+SamplerKind = Literal["uniform", "fps", "scene_change", "optical_flow", "keyframes"]
 DecoderName = Literal["pyav", "torchcodec", "nvdec", "decord"]
 
 
@@ -47,12 +48,12 @@ class CorpusConfig(Section):
 
     name: Name
     """Folder under resources/ that everything computed from this corpus goes to."""
-    adapter: Text
-    """Format of the annotations, one of those in docs/formats.md; `demo` renders a synthetic corpus first."""
+    adapter: Annotated[Text, Field(json_schema_extra={"enum": sorted(ADAPTERS)})]
+    """Format of the annotations, one of those in docs/annotations.md; `demo` renders a synthetic corpus first."""
     annotations: Path | list[Path] | dict[Split, Path] | None = None
     """The annotation file (or folder, for the formats that are one); several, in this order; or one a split."""
     options: dict[str, Any] = {}
-    """Options of the adapter, such as where the videos lie; docs/formats.md lists them by adapter."""
+    """Options of the adapter, such as where the videos lie; docs/annotations.md lists them."""
     root: Path | None = None
     """Folder that the annotated video paths are relative to; default: the first annotation file's own."""
     videos_per_shard: Positive = 50_000
@@ -114,7 +115,7 @@ def _kind(value: Any) -> Any:
 class SamplerConfig(Section):
     """Which frames of a video are kept; `sampler: uniform` is short for `sampler: {kind: uniform}`."""
 
-    kind: Literal["uniform", "fps", "scene_change", "optical_flow", "keyframes"] = "uniform"
+    kind: SamplerKind = "uniform"
     """`uniform`: the centres of `count` equal segments. `fps`: at a rate, `count` at most. `scene_change`: the first
     frames after cuts, evenly among them or filled up with uniform ones. `optical_flow`: more frames where more moves.
     `keyframes`: the container's I-frames, `count` at most."""
@@ -157,7 +158,9 @@ class FramesConfig(Section):
     """pyav only. `fast` leaves out the loop filter and frames that no other refers to: about twice as fast, slightly
     softer, at most one frame off. `keyframes` decodes nothing else: ten times as fast, and as few frames as the file
     has keyframes."""
-    sampler: Annotated[SamplerConfig, BeforeValidator(_kind)] = SamplerConfig()
+    sampler: Annotated[
+        SamplerConfig, BeforeValidator(_kind, json_schema_input_type=SamplerKind | SamplerConfig)
+    ] = SamplerConfig()
     """Which frames are kept."""
     count: Positive = 32
     """Frames a video; a shorter one gives the frames it has."""

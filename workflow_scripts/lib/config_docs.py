@@ -1,11 +1,14 @@
-"""docs/config.md and docs/config.schema.json, generated from the config models."""
+"""docs/config.md, docs/config.schema.json and docs/annotations.md, generated from the config models and adapters."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from workflow_scripts.lib.config import Config
+from workflow_scripts.lib.corpus.adapters import ADAPTERS
+from workflow_scripts.lib.corpus.annotations import PROBLEMS
 
 HEADER = """# Configuration
 
@@ -21,6 +24,45 @@ configuration with
 Numbers may be written as `1e-4`. Nothing here is about a machine: cores, GPUs, memory, time and partitions are in
 `profiles/`. Batch sizes are global, over all GPUs.
 """
+
+ANNOTATIONS_HEADER = """# Annotations
+
+The formats that `corpus.adapter` names, generated from their modules in `workflow_scripts/lib/corpus/adapters/` by
+`make docs`. Whatever the format, the rows end as the same two tables ([formats.md](formats.md)), checked in the same way.
+
+`corpus.annotations` is the file (or the folder, where a format is one); a list of files, read in this order; or one
+file a split, as in `{train: train.json, val: val_1.json}`. Paths of videos are relative to `corpus.root`, by default the
+folder of the first annotation file, and may not lead out of it. A path that ends in `.*` is the file of that name with
+whatever ending it has. File names may be in any script, composed or decomposed (as macOS writes them).
+
+Videos without an annotated split get one by a hash of the id of their source video: videos that are added change
+nothing for the others, and clips of one source stay together.
+
+**A format of your own** is one module in that folder and one test: a function of the file's path and the options that
+yields an `AnnotatedVideo` for every video and a `Problem` for every row that cannot be read, and
+`ADAPTER = Adapter("name", function, Options)`. Its docstring becomes its section here.
+"""
+
+PROBLEMS_HEADER = """`ingest_corpus` checks every row. With `corpus.on_problem: fail` it stops and names the first ten, each as
+`file:line: what was found; what to do`; with `quarantine` they are left out, counted in the report and listed in
+`resources/<corpus>/ingest/problems.jsonl` (`file`, `line`, `kind`, `what`). Two are special: a video of a
+`missing_file` stays in the table, since indices must not depend on what is on the disk (`extract_frames` lists it again,
+and `retry_failed` tries it later); and a `split_leak` always stops, since results on it would be wrong.
+"""
+
+
+def annotations_markdown() -> str:
+    """A section for every adapter, from its module's docstring and its options, and the kinds of problems."""
+    parts = [ANNOTATIONS_HEADER]
+    for name, adapter in sorted(ADAPTERS.items()):
+        if name == "demo":  # makes its own annotations
+            continue
+        parts += [f"## `{name}`\n", (sys.modules[adapter.read.__module__].__doc__ or "").strip() + "\n"]
+        if (schema := adapter.options.model_json_schema()).get("properties"):
+            parts += ["`corpus.options`:\n", _table(schema, schema.get("$defs", {}))]
+    parts += ["## Problems\n", PROBLEMS_HEADER, "| kind | what to do |", "|---|---|"]
+    parts += [f"| `{kind}` | {remedy} |" for kind, remedy in PROBLEMS.items()]
+    return "\n".join(parts) + "\n"
 
 
 def json_schema() -> str:

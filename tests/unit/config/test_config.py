@@ -13,7 +13,7 @@ from workflow_scripts.lib.config import (
     load_section,
     parse_config,
 )
-from workflow_scripts.lib.config_docs import json_schema, markdown
+from workflow_scripts.lib.config_docs import annotations_markdown, json_schema, markdown
 from workflow_scripts.lib.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -137,6 +137,7 @@ def test_stages_left_out_are_off():
 def test_generated_documents_are_up_to_date():
     hint = "run `make docs` and commit what it writes"
     assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == markdown(), hint
+    assert (ROOT / "docs" / "annotations.md").read_text(encoding="utf-8") == annotations_markdown(), hint
     assert (ROOT / "docs" / "config.schema.json").read_text(encoding="utf-8") == json_schema(), hint
 
 

@@ -1,0 +1,97 @@
+"""The machine that a benchmark ran on, and what a command costs there."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.lib.provenance import git_commit
+
+KIB_PER_MB = 1024
+
+
+def machine_facts() -> dict[str, Any]:
+    """What a reader needs to judge figures by; no host names, no paths."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": git_commit(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str | None:
+    """The processor's name as Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
+
+
+def peak_rss() -> float:
+    """The most memory that this process has held resident so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MB
+
+
+def rss_now() -> float:
+    """Memory that this process holds resident now, MB (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def cpu_seconds() -> float:
+    """CPU seconds, user and system, of this process and of its children that have ended."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
+
+
+def measure(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float | None = None
+) -> dict[str, float]:
+    """Run a command to its end: `wall_s`, `cpu_s` and `peak_rss_mb`, its waited-for children included.
+
+    `peak_rss_mb` is that of the largest single process. subprocess.CalledProcessError, with the standard error in
+    it, when the command fails; subprocess.TimeoutExpired after `timeout_s`.
+    """
+    began = time.perf_counter()
+    # wait4 alone tells the usage of one child apart from that of all earlier ones.
+    process = subprocess.Popen(list(command), env=env, stderr=subprocess.PIPE)
+    late = threading.Event()
+
+    def end_it() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(timeout_s, end_it) if timeout_s else None
+    if timer:
+        timer.start()
+    try:
+        errors = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+    finally:
+        if timer:
+            timer.cancel()
+        process.stderr.close()
+    wall_s = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if late.is_set():
+        raise subprocess.TimeoutExpired(process.args, timeout_s, stderr=errors)
+    if process.returncode:
+        sys.stderr.write(errors.decode(errors="replace"))
+        raise subprocess.CalledProcessError(process.returncode, process.args, stderr=errors)
+    return {
+        "wall_s": round(wall_s, 3),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+        "peak_rss_mb": round(usage.ru_maxrss / KIB_PER_MB, 1),
+    }
