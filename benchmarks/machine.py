@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ KIB_PER_MB = 1024
 def machine_facts() -> dict[str, Any]:
     """What a reader needs to judge figures by; no host names, no paths."""
     return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "commit": git_commit(),
         "cpus": len(os.sched_getaffinity(0)),
         "processor": _processor(),
@@ -95,3 +94,27 @@ def measure(
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
         "peak_rss_mb": round(usage.ru_maxrss / KIB_PER_MB, 1),
     }
+
+
+class Sharing:
+    """How much of the machine's processors others use while a block runs (Linux); a context manager.
+
+    `others`: their share of all processor time, 0 to 1, once the block has ended.
+    """
+
+    def __enter__(self) -> "Sharing":
+        self._busy, self._all, self._own = *_processor_s(), cpu_seconds()
+        return self
+
+    def __exit__(self, *_) -> None:
+        busy, everything = _processor_s()
+        own = cpu_seconds() - self._own
+        self.others = max(0.0, busy - self._busy - own) / max(everything - self._all, 1e-9)
+
+
+def _processor_s() -> tuple[float, float]:
+    """Seconds that the processors were busy, and busy or idle, since the machine started."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
+    seconds = [int(field) / os.sysconf("SC_CLK_TCK") for field in fields]
+    idle, waiting = seconds[3], seconds[4]
+    return sum(seconds) - idle - waiting, sum(seconds)

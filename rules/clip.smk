@@ -52,6 +52,7 @@ if CONFIG.clip.enabled:
             f"{BENCHMARKS}/pack_pairs/{{shard}}.tsv"
         conda:
             "../envs/vidloom.yaml"
+        priority: USES_FRAMES
         resources:
             mem_mb=2000,
             runtime=60,

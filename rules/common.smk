@@ -9,6 +9,7 @@ sys.path.insert(0, str(workflow.basedir))
 from workflow_scripts.lib.config import freeze, parse_config
 from workflow_scripts.lib.environment import hold_run_lock, use_this_checkout
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.status.record import record_run
 
 use_this_checkout()
 
@@ -87,3 +88,8 @@ onstart:
         hold_run_lock(Path(".snakemake/run.lock"))
     except UserError as error:
         raise WorkflowError(str(error)) from None
+    # What `python -m workflow_scripts.status` tells of.
+    record_run(workflow, CONFIG)
+    from workflow_scripts.lib.frames.space import corpus_line  # heavy, and needed here alone
+
+    print(corpus_line(CONFIG, Path(RESOURCES)), file=sys.stderr, flush=True)

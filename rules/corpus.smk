@@ -1,21 +1,23 @@
 """corpus: one typed table of videos and one of captions, split into numbered shards."""
 
-from workflow_scripts.lib.corpus.digests import shard_digests
+from workflow_scripts.lib.corpus.checks import default_root
+from workflow_scripts.lib.corpus.digests import annotations_state, shard_digests
 
 DEMO_CORPUS = CONFIG.corpus.adapter == "demo"
-ANNOTATIONS = (
-    f"{RESOURCES}/raw/annotations.jsonl"
-    if DEMO_CORPUS
-    else str(CONFIG.corpus.annotations)
-)
-CORPUS_ROOT = str(CONFIG.corpus.root or Path(ANNOTATIONS).parent)
+if DEMO_CORPUS:  # It names no annotations: make_demo_corpus writes them.
+    rendered = Path(f"{RESOURCES}/raw/annotations.jsonl")
+    corpus_there = CONFIG.corpus.model_copy(update={"annotations": rendered})
+    CONFIG = CONFIG.model_copy(update={"corpus": corpus_there})
+ANNOTATIONS = [str(file) for file, _ in CONFIG.corpus.annotation_files()]
+CORPUS_ROOT = str(default_root(CONFIG.corpus))
 CORPUS = f"{RESOURCES}/corpus"
 CAPTIONS = expand(f"{CORPUS}/captions_{{shard}}.parquet", shard=SHARDS)
 VIDEOS = expand(f"{CORPUS}/videos_{{shard}}.parquet", shard=SHARDS)
 
 # What each shard is made of, read from the annotations before the DAG is built: this decides which shards
-# an edit of the annotation file touches.
+# an edit of the annotations touches.
 try:
+    ANNOTATIONS_STATE = annotations_state(CONFIG.corpus)
     SHARD_DIGESTS = shard_digests(
         CONFIG.corpus, cache=f"{RESOURCES}/.shard_digests.json"
     )
@@ -28,7 +30,7 @@ if DEMO_CORPUS:
     rule make_demo_corpus:
         # Renders a synthetic corpus. A real run has no such rule.
         output:
-            annotations=ANNOTATIONS,
+            annotations=ANNOTATIONS[0],
             videos=directory(f"{RESOURCES}/raw/videos"),
         log:
             f"{LOGS}/make_demo_corpus.log",
@@ -60,7 +62,7 @@ if DEMO_CORPUS:
 
 
 rule ingest_corpus:
-    # Reads and checks the whole annotation file once.
+    # Reads and checks all annotations once. A folder's own time does not tell of an edit inside; its state does.
     input:
         annotations=ANNOTATIONS,
         config=frozen("corpus"),
@@ -75,12 +77,13 @@ rule ingest_corpus:
     conda:
         "../envs/vidloom.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=2500,
         runtime=60,
+    params:
+        annotations=ANNOTATIONS_STATE,
     shell:
         "python -m workflow_scripts.ingest_corpus"
         " --config {input.config:q}"
-        " --annotations {input.annotations:q}"
         " --videos {output.videos:q}"
         " --captions {output.captions:q}"
         " --problems {output.problems:q}"

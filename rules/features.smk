@@ -24,6 +24,7 @@ rule extract_features:
     conda:
         "../envs/vidloom.yaml"
     threads: HALF
+    priority: USES_FRAMES
     resources:
         gpu=0,
         mem_mb=16000,

@@ -1,16 +1,50 @@
 """frames: sampled frames of every shard, and a status row for every video."""
 
+from shlex import quote
+
+from workflow_scripts.lib.files import read_json
+
 FRAMES = f"{RESOURCES}/frames"
 FRAME_TARS = expand(f"{FRAMES}/frames_{{shard}}.tar", shard=SHARDS)
 STATUS = expand(f"{FRAMES}/status_{{shard}}.parquet", shard=SHARDS)
+
+# How often retry_failed asked for a shard again: as a parameter, this starts its job.
+ASKED_AGAIN = Path(f"{FRAMES}/retries.json")
+RETRIES = read_json(ASKED_AGAIN) if ASKED_AGAIN.exists() else {}
+
+# Where tars are removed after their use, the rules that use them go before those that make more of them.
+USES_FRAMES = 0 if CONFIG.frames.keep else 1
+
+# Who decodes and when to give up. Neither in the frozen section nor in params, so that a longer time limit
+# does not make all frames anew.
+DECODING = (
+    f" --timeout-s {CONFIG.frames.timeout_s}"
+    f" --memory-mb {CONFIG.frames.memory_mb}"
+    f" --max-bad-fraction {CONFIG.frames.max_bad_fraction}"
+    f" --executor {CONFIG.frames.executor}"
+    f" --ray-address {quote(CONFIG.frames.ray_address)}"
+    + ("" if CONFIG.frames.keep else " --no-keep")
+)
+
+# What a decoding process takes at most times; torchcodec brings torch along.
+WORKER_MB = 500 if set(CONFIG.frames.decoders()) <= {"pyav", "decord"} else 1500
 
 
 rule extract_frames:
     input:
         videos=f"{CORPUS}/videos_{{shard}}.parquet",
+        captions=(
+            f"{CORPUS}/captions_{{shard}}.parquet"
+            if CONFIG.frames.moment_frames
+            else []
+        ),
         config=frozen("frames"),
     output:
-        tar=f"{FRAMES}/frames_{{shard}}.tar",
+        tar=(
+            f"{FRAMES}/frames_{{shard}}.tar"
+            if CONFIG.frames.keep
+            else temp(f"{FRAMES}/frames_{{shard}}.tar")
+        ),
         status=f"{FRAMES}/status_{{shard}}.parquet",
     log:
         f"{LOGS}/extract_frames/{{shard}}.log",
@@ -18,20 +52,23 @@ rule extract_frames:
         f"{BENCHMARKS}/extract_frames/{{shard}}.tsv"
     conda:
         "../envs/vidloom.yaml"
-    threads: HALF
+    threads: HALF if CONFIG.frames.executor == "processes" else 1
     resources:
-        mem_mb=8000,
+        mem_mb=lambda wildcards, threads: 2000 + WORKER_MB * threads,
         runtime=720,
     params:
         root=CORPUS_ROOT,
         journal=f"{FRAMES}/journal_{{shard}}",  # undeclared: it outlives a failed job
+        retries=lambda wildcards: RETRIES.get(wildcards.shard, 0),
     shell:
         "python -m workflow_scripts.extract_frames"
         " --config {input.config:q}"
         " --videos {input.videos:q}"
+        " --captions {input.captions:q}"
         " --root {params.root:q}"
         " --journal {params.journal:q}"
         " --tar {output.tar:q}"
         " --status {output.status:q}"
         " --workers {threads}"
+        f"{DECODING}"
         " >{log:q} 2>&1"

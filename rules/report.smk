@@ -49,6 +49,7 @@ rule build_report:
         metrics=rules.collect_metrics.output,
         captions=CAPTIONS,
         status=STATUS,
+        frames_config=frozen("frames"),
         config=frozen("report"),
     output:
         f"{RESULTS}/report/index.html",
@@ -65,6 +66,7 @@ rule build_report:
         results=folder_of("metrics"),
         corpus=folder_of("captions"),
         frames=folder_of("status"),
+        root=CORPUS_ROOT,
         shards=N_SHARDS,
         benchmarks=BENCHMARKS,
         rules=[each.name for each in workflow.rules],
@@ -74,6 +76,8 @@ rule build_report:
         " --results {params.results:q}"
         " --corpus {params.corpus:q}"
         " --frames {params.frames:q}"
+        " --frames-config {input.frames_config:q}"
+        " --root {params.root:q}"
         " --shards {params.shards}"
         " --benchmarks {params.benchmarks:q}"
         " --rules {params.rules}"

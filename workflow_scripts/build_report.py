@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from workflow_scripts.lib.command import run_command
-from workflow_scripts.lib.config import ReportConfig, load_section
+from workflow_scripts.lib.config import FramesConfig, ReportConfig, load_section
 from workflow_scripts.lib.files import read_json, whole_file
+from workflow_scripts.lib.frames.extract import Settings
 from workflow_scripts.lib.report.media import Media
 from workflow_scripts.lib.report.page import build_page
 
@@ -20,6 +21,13 @@ def main() -> None:
     parser.add_argument(
         "--frames", type=Path, required=True, help="folder of the frames and their status tables"
     )
+    parser.add_argument("--frames-config", type=Path, required=True, help="the frozen section `frames`")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        required=True,
+        help="folder of the videos, for pictures whose frames were removed",
+    )
     parser.add_argument("--shards", type=int, required=True, help="number of shards")
     parser.add_argument(
         "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files"
@@ -30,7 +38,8 @@ def main() -> None:
 
     config = load_section(ReportConfig, args.config)
     metrics = read_json(args.results / "metrics.json")
-    with Media(args.corpus, args.frames, args.shards) as media:
+    settings = Settings.of(load_section(FramesConfig, args.frames_config))
+    with Media(args.corpus, args.frames, args.shards, args.root, settings) as media:
         page = build_page(config, metrics, args.results, media, args.benchmarks, args.rules)
     with whole_file(args.report) as temporary:
         temporary.write_text(page, encoding="utf-8")

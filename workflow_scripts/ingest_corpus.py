@@ -1,4 +1,4 @@
-"""Read and check the whole annotation file: one table of videos, one of captions, and a list of problems."""
+"""Read and check all annotations: one table of videos, one of captions, and a list of problems."""
 
 import argparse
 from pathlib import Path
@@ -10,16 +10,14 @@ from workflow_scripts.lib.corpus.ingest import ingest
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="frozen `corpus` section")
     parser.add_argument(
-        "--annotations", type=Path, required=True, help="annotation file, in the format of corpus.adapter"
+        "--config", type=Path, required=True, help="frozen `corpus` section, which names the annotations"
     )
     parser.add_argument("--videos", type=Path, required=True, help="table of videos to write (parquet)")
     parser.add_argument("--captions", type=Path, required=True, help="table of captions to write (parquet)")
     parser.add_argument("--problems", type=Path, required=True, help="list of problems to write (jsonl)")
     args = parser.parse_args()
-    config = load_section(CorpusConfig, args.config)
-    ingest(config, args.annotations, args.videos, args.captions, args.problems)
+    ingest(load_section(CorpusConfig, args.config), args.videos, args.captions, args.problems)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,13 @@ def run(tmp_path):
     metrics = collect(stages={}, corpus=tmp_path, frames=tmp_path, problems=problems, shards=1, seed=0)
     (tmp_path / "metrics.json").write_text(json.dumps({"run": "least", **metrics}), encoding="utf-8")
     (tmp_path / "report.yaml").write_text("title: 가장 작은 것\nexamples: 2\n", encoding="utf-8")
+    (tmp_path / "frames.yaml").write_text("count: 4\n", encoding="utf-8")
     return tmp_path
 
 
 def build(run):
     files = {"--config": run / "report.yaml", "--results": run, "--corpus": run, "--frames": run}
+    files |= {"--root": run, "--frames-config": run / "frames.yaml"}
     files |= {
         "--shards": 1,
         "--benchmarks": run / "none",

@@ -23,9 +23,9 @@ def film(path):
         container.mux(stream.encode())
 
 
-def extract(folder, paths, **settings):
+def extract(folder, paths, *more, **settings):
     rows = [
-        {"index": i, "source": path, "path": path, "start_s": None, "end_s": None, "split": "train"}
+        {"index": i, "id": path, "path": path, "source": path, "split": "train"}
         for i, path in enumerate(paths)
     ]
     pq.write_table(pa.Table.from_pylist(rows, VIDEOS), folder / "videos.parquet")
@@ -37,7 +37,7 @@ def extract(folder, paths, **settings):
     }  # fmt: skip
     command = [sys.executable, "-m", "workflow_scripts.extract_frames"]
     return subprocess.run(
-        [*command, *(str(part) for pair in flags.items() for part in pair)],
+        [*command, *(str(part) for pair in flags.items() for part in pair), *more],
         capture_output=True,
         text=True,
         check=False,
@@ -46,7 +46,7 @@ def extract(folder, paths, **settings):
 
 def test_frames_and_status(tmp_path):
     film(tmp_path / "-영상 %03d.mp4")
-    done = extract(tmp_path, ["-영상 %03d.mp4", "gone.mp4"], max_bad_fraction=0.5)
+    done = extract(tmp_path, ["-영상 %03d.mp4", "gone.mp4"], "--captions", "--max-bad-fraction", "0.5")
     assert done.returncode == 0, done.stderr
     assert "1 of 2 videos gave frames" in done.stdout
     assert [row["reason"] for row in read_status(tmp_path, 1)] == [None, "missing"]
@@ -57,9 +57,40 @@ def test_frames_and_status(tmp_path):
 
 def test_too_many_failures_are_a_sentence(tmp_path):
     film(tmp_path / "a.mp4")
-    done = extract(tmp_path, ["a.mp4", "gone.mp4"], max_bad_fraction=0.1)
+    done = extract(tmp_path, ["a.mp4", "gone.mp4"], "--max-bad-fraction", "0.1")
     assert done.returncode == 1
     assert "error: 1 of 2 videos of this shard gave no frames" in done.stderr
     assert "missing: 1, such as gone.mp4" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "frames_000.tar").exists()
+
+
+def test_limits_come_by_flags(tmp_path):
+    film(tmp_path / "a.mp4")
+    limits = ["--timeout-s", "0.001", "--memory-mb", "900", "--max-bad-fraction", "1"]
+    done = extract(tmp_path, ["a.mp4"], *limits)
+    assert done.returncode == 0, done.stderr
+    [row] = read_status(tmp_path, 1)
+    assert (row["reason"], row["detail"]) == ("timeout", "no answer after 0.001 s")
+
+
+def test_what_is_written_and_will_be_removed_is_told(tmp_path):
+    film(tmp_path / "a.mp4")
+    done = extract(tmp_path, ["a.mp4"], "--no-keep")
+    assert "will be removed" in done.stdout
+    assert "saves 10.2 kB" in done.stdout
+    assert (tmp_path / "frames_000.tar").stat().st_size == 10240
+
+
+def test_frames_of_moments_need_the_captions(tmp_path):
+    done = extract(tmp_path, [], moment_frames=2)
+    assert done.returncode == 1
+    assert "moment_frames 2 needs the captions" in done.stderr
+
+
+def test_a_ray_cluster_that_is_not_there_is_a_sentence(tmp_path):
+    film(tmp_path / "a.mp4")
+    done = extract(tmp_path, ["a.mp4"], "--executor", "ray", "--ray-address", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no Ray cluster at '127.0.0.1:1'")
+    assert "Traceback" not in done.stderr

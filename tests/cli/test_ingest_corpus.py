@@ -11,13 +11,15 @@ from workflow_scripts.lib.config import CorpusConfig, freeze
 def ingest(folder, text, **settings):
     notes = folder / "주석.csv"
     notes.write_text(text, encoding="utf-8")
+    for name in "ab":
+        (folder / f"{name}.mp4").touch()
     config = folder / "corpus.yaml"
     config.write_text(
         freeze(CorpusConfig(name="c", adapter="csv", annotations=notes, **settings)), encoding="utf-8"
     )
     flags = {
-        "--config": config, "--annotations": notes, "--videos": folder / "v.parquet",
-        "--captions": folder / "c.parquet", "--problems": folder / "p.jsonl",
+        "--config": config, "--videos": folder / "v.parquet", "--captions": folder / "c.parquet",
+        "--problems": folder / "p.jsonl",
     }  # fmt: skip
     command = [sys.executable, "-m", "workflow_scripts.ingest_corpus"]
     return subprocess.run(

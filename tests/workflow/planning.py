@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -74,3 +75,24 @@ class Scratch:
         table = output.split("Job stats:")[1].split("total")[0]
         jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
         return {name: count for name, count in jobs.items() if name != "all"}
+
+
+def start(scratch: Scratch, *arguments: str) -> subprocess.Popen:
+    """Start snakemake and do not wait for it."""
+    profile = str(ROOT / "profiles/default")
+    return subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--workflow-profile", profile, "--cores", "1", *arguments],
+        cwd=scratch.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def until(condition, seconds: float = 30) -> None:
+    """Wait for it; AssertionError when it takes longer."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)

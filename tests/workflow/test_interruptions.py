@@ -1,13 +1,10 @@
 """Killed runs: what is left behind, and what a plain rerun makes of it."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-from tests.workflow.planning import ROOT, Scratch, demo_config
+from tests.workflow.planning import ROOT, Scratch, demo_config, start, until
 
 SLOW_STEP = """
 rule slow:
@@ -17,25 +14,6 @@ rule slow:
         "python -c 'from workflow_scripts.lib.command import run_command; import time, os, pathlib;"
         ' pathlib.Path("pid").write_text(str(os.getpid())); run_command(lambda: time.sleep(60))\\''
 """
-
-
-def start(scratch: Scratch, *arguments: str) -> subprocess.Popen:
-    profile = str(ROOT / "profiles/default")
-    return subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--workflow-profile", profile, "--cores", "1", *arguments],
-        cwd=scratch.folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def until(condition, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def is_running(pid: int) -> bool:

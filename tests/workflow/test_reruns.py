@@ -126,3 +126,33 @@ def test_another_run_shares_corpus_and_frames(finished_own, tmp_path):
     assert not {"ingest_corpus", "corpus_shard", "extract_frames", "extract_features"} & set(
         scratch.planned()
     )
+
+
+def test_an_edit_inside_an_annotation_folder_is_read_again(tmp_path):
+    for i in range(5):
+        for ending in (".mp4", ".txt"):
+            note = tmp_path / "videos" / "내부" / f"{i}{ending}"
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(f"caption {i}", encoding="utf-8")
+    config = own_videos("videos")
+    config["corpus"]["adapter"] = "folder"
+    scratch = Scratch(tmp_path, config)
+    scratch.pretend_run()
+    assert scratch.planned() == {}
+    (tmp_path / "videos" / "내부" / "4.txt").write_text("another caption", encoding="utf-8")
+    jobs = scratch.planned()
+    assert (jobs["ingest_corpus"], jobs["corpus_shard"]) == (1, 1)
+
+
+def test_one_of_several_annotation_files_that_is_edited_is_read_again(tmp_path):
+    for name, first in (("train", 0), ("test", 4)):
+        text = "video,caption\n" + "".join(f"{i}.mp4,caption {i}\n" for i in range(first, first + 2))
+        (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
+    config = own_videos("")
+    config["corpus"]["annotations"] = ["train.csv", "test.csv"]
+    scratch = Scratch(tmp_path, config)
+    scratch.pretend_run()
+    with (tmp_path / "test.csv").open("a", encoding="utf-8") as handle:
+        handle.write("9.mp4,caption 9\n")
+    jobs = scratch.planned()
+    assert (jobs["ingest_corpus"], jobs["corpus_shard"]) == (1, 1)

@@ -116,9 +116,10 @@ class SamplerConfig(Section):
     """Which frames of a video are kept; `sampler: uniform` is short for `sampler: {kind: uniform}`."""
 
     kind: SamplerKind = "uniform"
-    """`uniform`: the centres of `count` equal segments. `fps`: at a rate, `count` at most. `scene_change`: the first
-    frames after cuts, evenly among them or filled up with uniform ones. `optical_flow`: more frames where more moves.
-    `keyframes`: the container's I-frames, `count` at most."""
+    """`uniform`: the centres of `count` equal segments. `fps`: at a rate, `count` at most and one at least.
+    `scene_change`: the first frames after cuts, evenly among them or filled up with uniform ones. `optical_flow`: more
+    frames where more moves. `keyframes`: the container's I-frames, `count` at most; a clip between two of them gives its
+    middle frame."""
     fps: Rate | None = None
     """fps: frames a second (needed)."""
     threshold: Fraction | None = None

@@ -43,9 +43,9 @@ yields an `AnnotatedVideo` for every video and a `Problem` for every row that ca
 `ADAPTER = Adapter("name", function, Options)`. Its docstring becomes its section here.
 """
 
-PROBLEMS_HEADER = """`ingest_corpus` checks every row. With `corpus.on_problem: fail` it stops and names the first ten, each as
-`file:line: what was found; what to do`; with `quarantine` they are left out, counted in the report and listed in
-`resources/<corpus>/ingest/problems.jsonl` (`file`, `line`, `kind`, `what`). Two are special: a video of a
+PROBLEMS_HEADER = """`ingest_corpus` checks every row. With `corpus.on_problem: fail` it stops and names the first
+ten, each as `file:line: what was found; what to do`; with `quarantine` they are left out, counted in the report and
+listed in `resources/<corpus>/ingest/problems.jsonl` (`file`, `line`, `kind`, `what`). Two are special: a video of a
 `missing_file` stays in the table, since indices must not depend on what is on the disk (`extract_frames` lists it again,
 and `retry_failed` tries it later); and a `split_leak` always stops, since results on it would be wrong.
 """

@@ -1,6 +1,7 @@
 """What ties the processes of a run together: where they find this package, and that none outlives the run."""
 
 import ctypes
+import errno
 import fcntl
 import os
 import select
@@ -27,12 +28,15 @@ def use_this_checkout() -> None:
 
 
 _held: list[IO[str]] = []  # closing the file would give the lock up
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What a file system without locks says."""
 
 
 def hold_run_lock(file: Path) -> None:
     """Lock `file` until this process ends, however it ends; UserError when another process holds it.
 
-    Snakemake's own lock stays behind after a kill -9 and wants `--unlock`; this one does not.
+    Snakemake's own lock stays behind after a kill -9 and wants `--unlock`; this one does not. On a file system
+    without locks a warning says so on stderr, and the run goes on.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     handle = file.open("a")
@@ -42,6 +46,15 @@ def hold_run_lock(file: Path) -> None:
         raise UserError(
             f"another snakemake is running in this folder (it holds {file}); wait for it"
         ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        print(
+            f"warning: this file system has no locks ({file}: {error.strerror}): "
+            "nothing stops a second snakemake in this folder; see to it that there is none",
+            file=sys.stderr,
+            flush=True,
+        )
     _held.append(handle)
 
 

@@ -71,7 +71,7 @@ def make_corpus(folder: Path, splits=("train",) * 12 + ("val",) * 3 + ("test",) 
                 {
                     "index": video, "key": video_key(video), "split": split, "outcome": "ok" if good else "failed",
                     "reason": None if good else "missing", "frames": FRAMES if good else 0,
-                    "timestamps": [float(k) for k in range(FRAMES)] if good else [], "seconds": 0.0,
+                    "timestamps": [float(k) for k in range(FRAMES)] if good else [], "bytes": 0, "seconds": 0.0,
                 }
             )  # fmt: skip
             if good:

@@ -58,7 +58,8 @@ def _jpegs(video: int) -> list[bytes]:
 
 
 def _video(i: int) -> dict:
-    return {"index": i, "source": f"{i}.mp4", "path": f"{i}.mp4", "split": split_of(i)}
+    path = f"{i}.mp4"
+    return {"index": i, "id": path, "path": path, "source": path, "split": split_of(i)}
 
 
 def _captions(i: int) -> list[dict]:
@@ -80,7 +81,7 @@ def _status(i: int, good: bool) -> dict:
     return {
         "index": i, "key": video_key(i), "split": split_of(i), "outcome": "ok" if good else "failed",
         "reason": None if good else "corrupt", "frames": FRAMES if good else 0,
-        "timestamps": [float(t) for t in range(FRAMES)] if good else [], "seconds": 0.1,
+        "timestamps": [float(t) for t in range(FRAMES)] if good else [], "bytes": 0, "seconds": 0.1,
     }  # fmt: skip
 
 

@@ -1,26 +1,13 @@
-"""Adapters and checks: what is read, and what each kind of problem says."""
+"""Our own formats, csv and jsonl, through all checks: which rows of the tables they give."""
 
 import json
 
 import pytest
 
-from workflow_scripts.lib.config import CorpusConfig
+from tests.unit.corpus.checked import read
 from workflow_scripts.lib.corpus.adapters.csv_rows import read_csv
-from workflow_scripts.lib.corpus.annotations import PROBLEMS, AdapterOptions
-from workflow_scripts.lib.corpus.checks import hashed_split, read_corpus
+from workflow_scripts.lib.corpus.annotations import AdapterOptions
 from workflow_scripts.lib.errors import UserError
-
-
-def read(folder, text, adapter="csv", **settings):
-    """Videos, captions and problems of an annotation file with that text."""
-    file = folder / f"notes.{adapter}"
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    config = CorpusConfig(
-        name="c", adapter=adapter, annotations=file, **{"languages": ["en", "ko", "zh"], **settings}
-    )
-    problems = []
-    rows = list(read_corpus(config, file, problems.append))
-    return [video for video, _ in rows], [captions for _, captions in rows], problems
 
 
 def test_csv_of_any_script_with_bom_quotes_and_line_breaks(tmp_path):
@@ -85,84 +72,11 @@ def test_jsonl_forms(tmp_path):
     assert captions[0][0]["language"] == "en"  # the first language is that of captions without one
 
 
-PROBLEM_ROWS = [
-    ("csv", b"a.mp4,\nb.mp4,x", 2, "empty_caption"),
-    ("csv", b"b.mp4,x\na.mp4,y\nb.mp4,z", 4, "duplicate_video"),
-    ("csv", b"b.mp4,x\n./b.mp4,y", 3, "duplicate_video"),
-    ("csv", b"b.mp4,x\nb.mp4,y\nb.mp4,x", 4, "duplicate_caption"),
-    ("csv", b"b.mp4,x\n../a.mp4,y", 3, "path_outside_root"),
-    ("csv", b"b.mp4,x\n/etc/passwd,y", 3, "path_outside_root"),
-    ("csv", b"b.mp4,x\nlink/a.mp4,y", 3, "path_outside_root"),
-    ("csv", b"b.mp4,x\na.mp4,y,z", 3, "bad_row"),
-    ("csv", b'b.mp4,x\na.mp4,"y', 3, "bad_row"),
-    ("csv", b"b.mp4,x\n,y", 3, "bad_row"),
-    ("csv", b'b.mp4,x\n"c\n.mp4",ok\na.mp4,\xff\xfe', 5, "bad_encoding"),
-    ("csv", b"b.mp4,x\n\xff.mp4,y", 3, "bad_encoding"),
-    ("jsonl", b'{"video": "a.mp4", "caption": "x"', 2, "bad_row"),
-    ("jsonl", b"[1]", 2, "bad_row"),
-    ("jsonl", b'{"caption": "x"}', 2, "bad_row"),
-    ("jsonl", b'{"video": "a.mp4"}', 2, "bad_row"),
-    ("jsonl", b'{"video": "a.mp4", "captions": [3]}', 2, "bad_row"),
-    ("jsonl", b'{"video": "a.mp4", "captions": [{"text": "x", "attributes": [1]}]}', 2, "bad_row"),
-    ("jsonl", b'{"video": "a.mp4", "captions": [{"text": "x", "start_s": "soon"}]}', 2, "bad_row"),
-    ("jsonl", b'{"video": "a.mp4", "captions": []}', 2, "no_caption"),
-    ("jsonl", b'{"video": "a.mp4", "caption": "\\ud800"}', 2, "bad_encoding"),
-    ("jsonl", b'{"video": "a.mp4", "captions": [{"text": "x", "start_s": 2, "end_s": 2}]}', 2, "bad_moment"),
-    ("jsonl", b'{"video": "a.mp4", "captions": [{"text": "x", "start_s": -1}]}', 2, "bad_moment"),
-    ("jsonl", b'{"video": "a.mp4", "captions": [{"text": "x", "end_s": NaN}]}', 2, "bad_moment"),
-    ("jsonl", b'{"video": "a.mp4", "clip_start_s": 5, "clip_end_s": 4, "caption": "x"}', 2, "bad_moment"),
-    ("jsonl", b'{"video": "a.mp4", "captions": [{"text": "x", "lang": "fr"}]}', 2, "unknown_language"),
-    ("jsonl", b'{"video": "a.mp4", "caption": "x", "split": "dev"}', 2, "bad_split"),
-]
-HEAD = {"csv": b"video,caption\n", "jsonl": b'{"video": "z.mp4", "caption": "fine"}\n'}
-
-
-@pytest.mark.parametrize(("adapter", "text", "line", "kind"), PROBLEM_ROWS)
-def test_each_problem_has_its_kind_and_line(tmp_path, adapter, text, line, kind):
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "link").symlink_to(tmp_path)
-    videos, _, problems = read(tmp_path, HEAD[adapter] + text, adapter, root=root)
-    assert (problems[0].line, problems[0].kind) == (line, kind), problems
-    assert videos, "the other rows are still read"
-    assert [video["index"] for video in videos] == list(range(len(videos)))
-    sentence = problems[0].sentence(tmp_path / "notes")
-    assert sentence.startswith(f"{tmp_path}/notes:{line}: ")
-    assert sentence.endswith(PROBLEMS[kind])
-
-
-def test_every_kind_of_problem_is_tried():
-    assert {kind for *_, kind in PROBLEM_ROWS} == set(PROBLEMS)
-
-
 def test_rows_of_one_video_in_two_splits(tmp_path):
     videos, captions, problems = read(tmp_path, "video,caption,split\na.mp4,x,train\na.mp4,y,test\n")
     assert [(p.line, p.kind) for p in problems] == [(3, "bad_split")]
     assert videos[0]["split"] == "train"
     assert [c["text"] for c in captions[0]] == ["x"]
-
-
-def test_paths_inside_the_root_however_they_are_written(tmp_path):
-    (tmp_path / "root").mkdir()
-    (tmp_path / "alias").symlink_to(tmp_path / "root")
-    text = f"video,caption\n{tmp_path}/root/a.mp4,x\n{tmp_path}/alias/b.mp4,x\nd/../c.mp4,x\n..x/e.mp4,x\n"
-    videos, _, problems = read(tmp_path, text, root=tmp_path / "root")
-    assert not problems
-    assert [video["path"] for video in videos] == ["a.mp4", "b.mp4", "c.mp4", "..x/e.mp4"]
-
-
-def test_missing_annotation_file_is_told(tmp_path):
-    config = CorpusConfig(name="c", adapter="csv", annotations=tmp_path / "no.csv")
-    with pytest.raises(UserError, match=r"no\.csv.*corpus\.annotations"):
-        list(read_corpus(config, tmp_path / "no.csv", print))
-
-
-def test_hashed_splits_keep_their_shares_and_do_not_move():
-    splits = [hashed_split(f"videos/{i}.mp4", 0.1, 0.2) for i in range(5000)]
-    assert abs(splits.count("val") / 5000 - 0.1) < 0.02
-    assert abs(splits.count("test") / 5000 - 0.2) < 0.02
-    assert splits == [hashed_split(f"videos/{i}.mp4", 0.1, 0.2) for i in range(5000)]
-    assert hashed_split("a", 0, 0) == "train"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from workflow_scripts.lib.config import CorpusConfig
 from workflow_scripts.lib.corpus import digests as module
-from workflow_scripts.lib.corpus.digests import shard_digests
+from workflow_scripts.lib.corpus.digests import annotations_state, shard_digests
 from workflow_scripts.lib.errors import UserError
 
 
@@ -77,6 +77,47 @@ def test_a_second_call_does_not_read_the_annotations(tmp_path, monkeypatch):
     os.utime(tmp_path / "notes.jsonl", ns=(0, 0))
     with pytest.raises(pytest.fail.Exception):
         shard_digests(config, tmp_path / "cache.json")
+
+
+def test_several_files_in_another_order_are_another_corpus(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text(f"video,caption\n{name}.mp4,x\n")
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+
+    def of(annotations):
+        return shard_digests(
+            CorpusConfig(name="c", adapter="csv", annotations=annotations), tmp_path / "cache.json"
+        )
+
+    found = [of([a, b]), of([b, a]), of({"train": a, "val": b}), of({"val": b, "train": a}), of([a])]
+    assert len({digests for [digests] in found}) == 5
+
+
+def test_the_state_of_a_folder_is_what_its_annotations_are(tmp_path):
+    (tmp_path / "labels" / "x").mkdir(parents=True)
+    note, video = tmp_path / "labels" / "x" / "a.json", tmp_path / "labels" / "x" / "a.mp4"
+    note.write_text("{}")
+    video.touch()
+    config = CorpusConfig(name="c", adapter="aihub", annotations=tmp_path / "labels")
+    before = annotations_state(config)
+    video.write_text("more")  # what is in a video is no annotation
+    assert annotations_state(config) == before
+    note.write_text("{ }")
+    edited = annotations_state(config)
+    (tmp_path / "labels" / "b.mp4").touch()
+    added = annotations_state(config)
+    note.rename(note.with_name("c.json"))
+    assert len({before, edited, added, annotations_state(config)}) == 4
+
+
+def test_a_long_reading_says_how_far_it_is(tmp_path, monkeypatch, capfd):
+    digests(tmp_path, rows(6))
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(module, "SAY_EVERY", 2)
+    monkeypatch.setattr(module, "QUIET_S", -1)
+    digests(tmp_path, rows(7))
+    said = capfd.readouterr().err.splitlines()
+    assert [line.split(": ")[1].split(" in ")[0] for line in said] == ["2 videos", "4 videos", "6 videos"]
 
 
 def test_a_broken_cache_is_made_anew(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 from workflow_scripts.lib.config import CorpusConfig
@@ -16,10 +17,10 @@ def run(folder, lines, **settings):
     """Ingest these csv lines; the three outputs."""
     file = folder / "notes.csv"
     file.write_text("video,caption\n" + "".join(line + "\n" for line in lines), encoding="utf-8")
-    settings = {"videos_per_shard": 4, "shards": 3, **settings}
+    settings = {"videos_per_shard": 4, "shards": 3, "check_files": False, **settings}
     config = CorpusConfig(name="c", adapter="csv", annotations=file, **settings)
     outputs = [folder / name for name in ("videos.parquet", "captions.parquet", "problems.jsonl")]
-    ingest(config, file, *outputs)
+    ingest(config, *outputs)
     return outputs
 
 
@@ -84,3 +85,54 @@ def test_more_videos_than_shards_take(tmp_path):
 def test_no_usable_video(tmp_path):
     with pytest.raises(UserError, match=r"notes\.csv: no video"):
         run(tmp_path, [])
+
+
+def test_missing_files_stop_under_fail_and_stay_in_the_table_under_quarantine(tmp_path):
+    (tmp_path / "v1.mp4").touch()
+    with pytest.raises(UserError, match=r"notes\.csv:2: there is no file 'v0\.mp4'"):
+        run(tmp_path, rows(2), check_files=True)
+    videos, _, problems = run(tmp_path, rows(2), check_files=True, on_problem="quarantine")
+    assert [json.loads(line)["kind"] for line in problems.read_text().splitlines()] == ["missing_file"]
+    assert pq.read_table(videos)["path"].to_pylist() == ["v0.mp4", "v1.mp4"]
+
+
+@pytest.mark.parametrize("on_problem", ["fail", "quarantine"])
+def test_a_leak_is_always_refused_and_listed(tmp_path, on_problem):
+    for name, video in (("train", "a"), ("test", "b")):
+        (tmp_path / f"{name}.jsonl").write_text(
+            f'{{"video": "{video}.mp4", "caption": "x", "source": "long"}}\n'
+        )
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("train", "test")}
+    config = CorpusConfig(
+        name="c", adapter="jsonl", annotations=files, on_problem=on_problem, check_files=False
+    )
+    outputs = [tmp_path / name for name in ("v", "c", "p")]
+    with pytest.raises(UserError) as error:
+        ingest(config, *outputs)
+    assert (
+        f"{tmp_path}/test.jsonl:1: a clip of 'long' in 'test', and one in 'train' ({tmp_path}/train.jsonl:1)"
+        in str(error.value)
+    )
+    [problem] = map(json.loads, outputs[2].read_text().splitlines())
+    assert (problem["file"], problem["kind"]) == (f"{tmp_path}/test.jsonl", "split_leak")
+    assert not outputs[0].exists()
+
+
+def test_all_columns_of_a_video(tmp_path):
+    row = {"video": "a.mp4", "id": "열", "source": "s", "duration_s": 4.5, "clip_start_s": 2, "caption": "x"}
+    (tmp_path / "n.jsonl").write_text(
+        json.dumps(row) + '\n{"video": "b.mp4", "caption": "x", "split": "val"}\n'
+    )
+    config = CorpusConfig(
+        name="c",
+        adapter="jsonl",
+        annotations=tmp_path / "n.jsonl",
+        check_files=False,
+        val_share=0,
+        test_share=0,
+    )
+    ingest(config, tmp_path / "v", tmp_path / "c", tmp_path / "p")
+    assert [list(each.values()) for each in pq.read_table(tmp_path / "v").to_pylist()] == [
+        [0, "열", "a.mp4", "s", 2.0, None, "train", 4.5],
+        [1, "b.mp4", "b.mp4", "b.mp4", None, None, "val", None],
+    ]

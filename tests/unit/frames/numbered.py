@@ -39,19 +39,21 @@ def write(
     options: dict | None = None,
     steps: list[int] | None = None,
     container: dict | None = None,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
 ) -> list[float]:
     """Encode frames 0 to frames-1 and return their times in seconds.
 
-    `options` are the encoder's, `container` the file format's. `steps` makes the rate variable: how many 1/fps
-    each frame lasts, repeated as often as needed.
+    `options` are the encoder's, `container` the file format's, `size` is width and height. `steps` makes the rate
+    variable: how many 1/fps each frame lasts, repeated as often as needed.
     """
     times, position = [], 0
     with av.open(str(path), "w", options=container or {}) as file:
         stream = file.add_stream(codec, rate=fps, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        (stream.width, stream.height), stream.pix_fmt = size, pix_fmt
         stream.codec_context.thread_count = 1
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            image = Image.fromarray(picture(number)).resize(size, Image.Resampling.BOX)
+            frame = av.VideoFrame.from_image(image)
             frame.pts, frame.time_base = position, Fraction(1, fps)
             times.append(position / fps)
             position += steps[number % len(steps)] if steps else 1

@@ -3,6 +3,7 @@
 import io
 import os
 import random
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -10,7 +11,11 @@ import pytest
 from PIL import Image
 
 from tests.unit.frames.numbered import number_of, write
-from workflow_scripts.lib.frames.extract import Clip, Extracted, Settings, extract_file, fit
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.frames.decoders import readings
+from workflow_scripts.lib.frames.decoders.pyav import IndexedReading
+from workflow_scripts.lib.frames.extract import Clip, Extracted, Settings, extract_file, prepare
+from workflow_scripts.lib.frames.picture import fit
 from workflow_scripts.lib.frames.reasons import REASONS
 from workflow_scripts.lib.frames.sampling import uniform
 
@@ -112,8 +117,8 @@ def test_files_that_are_no_videos(tmp_path, decoder):
     (tmp_path / "page.mp4").write_text("<!DOCTYPE html><html><body>404</body></html>" * 20)
     (tmp_path / "noise.mp4").write_bytes(random.Random(1).randbytes(10_000))
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n")
-    reasons = {path.stem: reason_of(path, decoder=decoder) for path in tmp_path.iterdir()}
-    assert reason_of(tmp_path / "no.mp4", decoder=decoder) == "missing"
+    reasons = {path.stem: reason_of(path, decoders=(decoder,)) for path in tmp_path.iterdir()}
+    assert reason_of(tmp_path / "no.mp4", decoders=(decoder,)) == "missing"
     assert reasons == {
         "empty": "empty", "folder": "is_directory", "page": "not_media", "noise": "not_media", "list": "not_media",
     }  # fmt: skip
@@ -176,3 +181,158 @@ def test_damage_is_never_a_success(tmp_path):
         if got.reason is None:
             assert numbers(got) == clean
     assert "partial" in outcomes
+
+
+def frames_of(path, **options):
+    """A clip, and the numbers of the frames that it should have, for settings with 4 frames."""
+    write(path, frames=100, options={"g": "20", "bf": "2"}, **options)
+    clips = (Clip(0, str(path), 0.0, 2.0), Clip(1, str(path), 1.0, 3.0), Clip(2, str(path)))
+    return clips, [[6, 18, 31, 43], [31, 43, 56, 68], [12, 37, 62, 87]]
+
+
+FOUR = Settings(count=4, size=(64, 128), fit="stretch", jpeg_quality=95)
+
+
+@pytest.mark.parametrize("quality", ["exact", "fast", "keyframes"])
+def test_several_clips_of_a_file_get_what_each_would_get_alone(tmp_path, quality):
+    clips, expected = frames_of(tmp_path / "a.mp4")
+    settings = replace(FOUR, quality=quality)
+    together = extract_file(clips, settings)
+    assert together == [extract_one(clip, settings) for clip in clips]
+    assert quality == "keyframes" or [numbers(got) for got in together] == expected
+
+
+def test_several_clips_open_the_file_once_and_decode_no_frame_twice(tmp_path, monkeypatch):
+    clips, expected = frames_of(tmp_path / "a.mp4")
+    opened, decoded = [], []
+    learn, decode = IndexedReading._learn, IndexedReading.decode
+    monkeypatch.setattr(IndexedReading, "_learn", lambda self: opened.append(self) or learn(self))
+    monkeypatch.setattr(
+        IndexedReading, "decode", lambda self, packet: decoded.append(packet) or decode(self, packet)
+    )
+    assert [numbers(got) for got in extract_file(clips, FOUR)] == expected
+    stamps = [packet.pts for packet in decoded if packet is not None]
+    assert len(opened) == 1
+    assert len(stamps) == len(set(stamps))
+
+
+def test_clip_outside_of_the_file_fails_alone(tmp_path):
+    clips, expected = frames_of(tmp_path / "a.mp4")
+    got = extract_file((clips[0], Clip(7, clips[0].path, 50.0, 60.0), clips[1]), FOUR)
+    assert [one.reason for one in got] == [None, "truncated", None]
+    assert [numbers(got[0]), numbers(got[2])] == expected[:2]
+
+
+def test_damage_in_one_clip_leaves_the_others(tmp_path):
+    path = tmp_path / "a.mkv"
+    write(path, frames=100, options={"g": "20", "bf": "0", "sc_threshold": "0"})
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    where = data.index(bytes(packets[45]), packets[45].pos)
+    data[where + 6 : where + packets[45].size] = bytes(packets[45].size - 6)
+    path.write_bytes(data)
+    clips = tuple(Clip(n, str(path), *times) for n, times in enumerate([(0.0, 1.2), (1.9, 2.2), (3.2, 4.0)]))
+    got = extract_file(clips, FOUR)
+    assert [one.reason for one in got] == [None, "partial", None]
+    assert all(number < 30 or number >= 80 for one in got for number in numbers(one))
+
+
+def test_moments_get_frames_of_their_own(tmp_path):
+    write(tmp_path / "a.mp4", frames=100)
+    clip = Clip(0, str(tmp_path / "a.mp4"), 1.0, 4.0, moments=((0.0, 0.4), (2.6, None)))
+    got = extract_one(clip, replace(FOUR, count=2, moment_frames=2))
+    assert numbers(got) == [27, 32, 43, 81, 92, 97] or numbers(got) == [27, 32, 43, 80, 92, 97]
+
+
+def test_decoder_that_serves_is_recorded(tmp_path):
+    both = replace(FOUR, decoders=("decord", "pyav"))
+    for name, decoder in (("a.mkv", "decord"), ("a.ts", "pyav")):
+        clips, expected = frames_of(tmp_path / name)
+        got = extract_file(clips, both)
+        assert [one.decoder for one in got] == [decoder] * 3
+        assert [numbers(one) for one in got] == expected
+
+
+def test_when_every_decoder_fails_pyav_tells_why(tmp_path):
+    write(tmp_path / "a.ts", options={"g": "10"})
+    clip = Clip(0, str(tmp_path / "a.ts"), 60.0, 70.0)
+    got = extract_one(clip, replace(FOUR, decoders=("decord", "pyav")))
+    assert got.reason == "truncated"
+    assert "decord: seek_mismatch" in got.detail
+    assert "pyav: truncated" in got.detail
+
+
+class Fake(IndexedReading):
+    """Gives what it is told to."""
+
+    change = staticmethod(lambda pictures: pictures)
+
+    def pictures(self, positions, size=None):
+        """See Reading."""
+        return self.change(list(super().pictures(positions, size)))
+
+
+WRONG = {
+    "count_mismatch": lambda pictures: pictures[:-1],
+    "seek_mismatch": lambda pictures: [p._replace(time_s=p.time_s + 0.04) for p in pictures],
+}
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_wrong_pictures_are_no_success(tmp_path, monkeypatch, reason):
+    clips, expected = frames_of(tmp_path / "a.mp4")
+    monkeypatch.setattr(Fake, "change", staticmethod(WRONG[reason]))
+    monkeypatch.setattr("workflow_scripts.lib.frames.extract.readings", lambda *_: [Fake])
+    assert {got.reason for got in extract_file(clips[:1], FOUR)} == {reason}
+    # ... and are replaced by another reading's.
+    monkeypatch.setattr("workflow_scripts.lib.frames.extract.readings", lambda *_: [Fake, IndexedReading])
+    assert numbers(extract_one(clips[0], FOUR)) == expected[0]
+
+
+def test_certain_failures_are_not_tried_again(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "workflow_scripts.lib.frames.extract.readings",
+        lambda decoder, quality: asked.append(decoder) or readings(decoder, quality)[:1],
+    )
+    opened = []
+    monkeypatch.setattr(IndexedReading, "_open", lambda self: opened.append(1))
+    got = extract_one(Clip(0, str(tmp_path / "no.mp4")), replace(FOUR, decoders=("decord", "pyav")))
+    assert (got.reason, opened) == ("missing", [])
+
+
+def test_keyframes_of_a_clip_without_any(tmp_path):
+    write(tmp_path / "a.mp4", frames=100, options={"g": "50", "sc_threshold": "0"})
+    settings = replace(FOUR, quality="keyframes")
+    assert numbers(extract_one(Clip(0, str(tmp_path / "a.mp4")), settings)) == [0, 50]
+    got = extract_one(Clip(0, str(tmp_path / "a.mp4"), 0.5, 1.5), settings)
+    assert (got.reason, got.jpegs) == ("count_mismatch", [])
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_picture_is_no_video(tmp_path, kind):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.mp4", kind)
+    assert reason_of(tmp_path / "a.mp4") == "not_media"
+
+
+def test_times_far_beyond_the_header_are_not_believed(tmp_path):
+    write(tmp_path / "a.flv", codec="flv", frames=50)
+    data = bytearray((tmp_path / "a.flv").read_bytes())
+    tag, video = 13, 0
+    while tag + 11 < len(data):  # type, 3 bytes of size, 3 of milliseconds and their upper byte, 3 of zeros
+        video += data[tag] == 9
+        if video > 25:
+            data[tag + 7] = 0x40
+        tag += 15 + int.from_bytes(data[tag + 1 : tag + 4], "big")
+    (tmp_path / "a.flv").write_bytes(data)
+    assert reason_of(tmp_path / "a.flv") == "seek_mismatch"
+
+
+def test_prepare_says_which_decoder_cannot_be_used():
+    prepare(replace(FOUR, decoders=("pyav", "decord")))
+    try:
+        readings("nvdec")
+    except UserError:
+        with pytest.raises(UserError, match="nvdec"):
+            prepare(replace(FOUR, decoders=("pyav", "nvdec")))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workflow_scripts.lib.frames.journal import Journal
+from workflow_scripts.lib.frames.journal import Journal, adopt
 
 IDENTITY = {"settings": 1}
 
@@ -52,3 +52,39 @@ def test_remains_without_a_head_do_not_count(tmp_path):
     fill(tmp_path / "j", [3])
     (tmp_path / "j" / "journal.json").unlink()
     assert content(tmp_path / "j") == {}
+
+
+def test_an_adopted_tar_is_read_and_never_written(tmp_path):
+    tar = tmp_path / "frames.tar"
+    tar.write_bytes(b"headAAAheadBBBBtail")
+    videos = [
+        (3, {"reason": None}, [(4, 3), (11, 4)], [b"AAA", b"BBBB"]),
+        (5, {"reason": "missing"}, [], []),
+    ]
+    adopt(tmp_path / "j", IDENTITY, tar, videos)
+    assert (tmp_path / "j" / "adopted.tar").samefile(tar)
+    fill(tmp_path / "j", [4])
+    tar.unlink()  # as Snakemake does before the job
+    expected = {3: [b"AAA", b"BBBB"], 5: [], 4: [b"aaaa", b"bbb"]}
+    assert content(tmp_path / "j") == expected == content(tmp_path / "j")
+    assert (tmp_path / "j" / "adopted.tar").read_bytes() == b"headAAAheadBBBBtail"
+
+
+def test_an_adopted_tar_that_was_changed_does_not_count(tmp_path):
+    tar = tmp_path / "frames.tar"
+    tar.write_bytes(b"headAAA")
+    adopt(tmp_path / "j", IDENTITY, tar, [(3, {"reason": None}, [(4, 3)], [b"AAA"])])
+    tar.write_bytes(b"headAAB")
+    assert content(tmp_path / "j") == {}
+
+
+def test_a_tar_is_copied_where_links_are_not_possible(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError("Operation not supported")
+
+    monkeypatch.setattr("os.link", no_links)
+    tar = tmp_path / "frames.tar"
+    tar.write_bytes(b"headAAA")
+    adopt(tmp_path / "j", IDENTITY, tar, [(3, {"reason": None}, [(4, 3)], [b"AAA"])])
+    tar.unlink()
+    assert content(tmp_path / "j") == {3: [b"AAA"]}

@@ -11,6 +11,7 @@ from PIL import Image
 
 from workflow_scripts.lib.corpus.tables import CAPTIONS, VIDEOS
 from workflow_scripts.lib.files import read_json, write_json
+from workflow_scripts.lib.frames.extract import Settings
 from workflow_scripts.lib.frames.shard import STATUS, write_status, write_tar
 from workflow_scripts.lib.keys import caption_key, video_key
 from workflow_scripts.lib.report.media import Media
@@ -79,7 +80,7 @@ class FakeRun:
         return read_json(self.results / "metrics.json")
 
     def media(self) -> Media:
-        return Media(self.corpus, self.frame_folder, self.shards)
+        return Media(self.corpus, self.frame_folder, self.shards, self.root / "videos", Settings())
 
     def benchmark(self, name: str, *rows: str) -> None:
         file = self.benchmarks / f"{name}.tsv"
@@ -105,8 +106,9 @@ class FakeRun:
         path = f"영상/video <{i}>.mp4"
         return {
             "index": i,
-            "source": str(i),
+            "id": str(i),
             "path": path,
+            "source": path,
             "start_s": None,
             "end_s": None,
             "split": self.split(i),
@@ -144,7 +146,7 @@ class FakeRun:
             "duration_s": 4.0,
         }
         empty = dict.fromkeys(STATUS.names)
-        row = {"index": i, "key": video_key(i), "split": self.split(i), "seconds": 0.5}
+        row = {"index": i, "key": video_key(i), "split": self.split(i), "bytes": 0, "seconds": 0.5}
         return {**empty, **row, **(failed if i == 1 else good)}
 
     def _jpegs(self, i: int) -> list[bytes]:

@@ -21,6 +21,12 @@ def test_corpus_and_frames_are_counted(tmp_path):
     assert frames["decode_seconds"] == pytest.approx(6.0)
 
 
+@pytest.mark.parametrize(("moment", "outside"), [((1.0, 2.5), 0), ((None, None), 0), ((4.5, 6.0), 22)])
+def test_moments_after_the_end_of_the_video_are_counted(tmp_path, moment, outside):
+    """Of 11 readable videos of 4 s with two captions each."""
+    assert FakeRun(tmp_path, moment=moment).collect()["frames"]["moments_outside"] == outside
+
+
 def test_stage_files_are_kept_and_their_provenance_moves(tmp_path):
     run = FakeRun(tmp_path)
     metrics = run.collect()

@@ -44,6 +44,7 @@ class Caption:
     start_s: float | None = None
     end_s: float | None = None
     attributes: dict[str, str] = field(default_factory=dict)
+    file: Path | None = None  # where `line` is, when not in the file that the video's is in
 
 
 @dataclass(slots=True)
@@ -77,17 +78,27 @@ class Problem:
     file: Path | None = None  # where `line` is, when not in the annotation file itself
 
     def row(self, file: Path) -> dict:
-        """As it is listed in problems.jsonl."""
-        return {"file": str(file), "line": self.line, "kind": self.kind, "what": self.readable}
+        """As it is listed in problems.jsonl. `file` is the annotation file, for a problem that names no other."""
+        return {
+            "file": str(self.file or file),
+            "line": self.line,
+            "kind": self.kind,
+            "what": self.readable,
+        }
 
-    def sentence(self, file: Path) -> str:
-        """`file:line: what was found; what to do`."""
-        return f"{file}:{self.line}: {self.readable}; {PROBLEMS[self.kind]}"
+    def sentence(self, file: Path, counts: str = "line") -> str:
+        """`file:line: what was found; what to do`; `counts` is the adapter's."""
+        return f"{place(self.file or file, self.line, counts)}: {self.readable}; {PROBLEMS[self.kind]}"
 
     @property
     def readable(self) -> str:
         """`what`, with bytes that are no UTF-8 written out."""
         return self.what.encode("utf-8", "backslashreplace").decode()
+
+
+def place(file: Path | str, line: int, counts: str = "line") -> str:
+    """`file:line`, or `file: entry n` where the adapter counts entries."""
+    return f"{file}:{line}" if counts == "line" else f"{file}: {counts} {line}"
 
 
 class AdapterOptions(Section):

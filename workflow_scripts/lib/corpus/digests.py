@@ -6,29 +6,35 @@ Every process of Snakemake asks, so the answer is kept in a file, and nothing he
 import contextlib
 import hashlib
 import json
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.lib.config import CorpusConfig
+from workflow_scripts.lib.corpus.adapters._folders import is_video, walk
 from workflow_scripts.lib.corpus.checks import read_corpus
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import text_digest, write_json
 
 # To be raised with every change of how rows are made of annotations, or how the demo is drawn.
-VERSION = 1
+VERSION = 2
+ROWS_PER_UPDATE = 500
+SAY_EVERY, QUIET_S = 1_000_000, 5  # videos; seconds
 
 
 def shard_digests(corpus: CorpusConfig, cache: str | Path) -> list[str]:
     """A digest of the table rows of each of `corpus.shards` shards, in order.
 
     Problems of the annotations are ingest_corpus's to report: rows that have one are left out here as they are
-    there. The answer is kept in `cache` (JSON) and asked again only when the annotation file's size or time, or
-    a setting that matters, has changed. UserError when the annotation file is missing.
+    there. The answer is kept in `cache` (JSON) and asked again only when `annotations_state`, or a setting that
+    matters, has changed. UserError when the annotations are missing.
     """
     if corpus.adapter == "demo":
         return [_demo_digest(corpus, shard) for shard in range(corpus.shards)]
-    key = _cache_key(corpus)
+    corpus = corpus.model_copy(update={"check_files": False})  # no row depends on it
+    settings = corpus.model_dump(mode="json", exclude={"name", "on_problem", "check_files", "demo"})
+    key = {"version": VERSION, "state": annotations_state(corpus), **settings}
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(Path(cache).read_text(encoding="utf-8"))
         if kept["key"] == key:
@@ -37,6 +43,37 @@ def shard_digests(corpus: CorpusConfig, cache: str | Path) -> list[str]:
     with contextlib.suppress(OSError):  # a checkout that cannot be written to asks anew each time
         write_json(Path(cache), {"key": key, "digests": digests})
     return digests
+
+
+def annotations_state(corpus: CorpusConfig) -> str:
+    """A digest of name, split, size and time of every annotation file, and of the files inside of folders.
+
+    The demo's are rendered, and have none. UserError when one is missing.
+    """
+    files = [] if corpus.adapter == "demo" else corpus.annotation_files()
+    try:
+        return text_digest(part for file, split in files for part in (str(split), *_state(file)))
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: the annotation file cannot be read ({error.strerror}); "
+            "set corpus.annotations to one that can"
+        ) from None
+
+
+def _state(path: Path) -> Iterator[str]:
+    for file in _files(path):
+        yield str(file)
+        if not is_video(file):  # of a video, being there is all that counts
+            stat = file.stat()
+            yield f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder in walk(path):
+        yield from folder.files
 
 
 def _demo_digest(corpus: CorpusConfig, shard: int) -> str:
@@ -48,29 +85,38 @@ def _demo_digest(corpus: CorpusConfig, shard: int) -> str:
     return text_digest([json.dumps([*drawn_from, corpus.languages])])
 
 
-def _cache_key(corpus: CorpusConfig) -> dict[str, Any]:
-    try:
-        stat = Path(corpus.annotations).stat()
-    except OSError as error:
-        raise UserError(
-            f"{corpus.annotations}: the annotation file cannot be read ({error.strerror}); "
-            "set corpus.annotations to one that can"
-        ) from None
-    settings = corpus.model_dump(mode="json", exclude={"name", "on_problem", "demo"})
-    return {"version": VERSION, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, **settings}
-
-
 def _row_digests(corpus: CorpusConfig) -> Iterator[str]:
     """One pass over the annotations; a shard's digest is finished when the next shard begins."""
     done, digest = 0, hashlib.sha256()
-    for video, captions in read_corpus(corpus, Path(corpus.annotations), report=lambda problem: None):
+    rows: list[list] = []
+    for video, captions in _told(read_corpus(corpus, report=lambda problem: None)):
         shard = video["index"] // corpus.videos_per_shard
         if shard >= corpus.shards:
             break
+        if shard > done or len(rows) == ROWS_PER_UPDATE:
+            digest.update(json.dumps(rows).encode())
+            rows.clear()
         if shard > done:
             yield digest.hexdigest()
             done, digest = shard, hashlib.sha256()
-        digest.update(json.dumps([video, captions]).encode() + b"\n")
+        values = [*video.values()]
+        for row in captions:
+            values += row.values()
+        rows.append(values)
+    digest.update(json.dumps(rows).encode())
     for _ in range(done, corpus.shards):
         yield digest.hexdigest()
         digest = hashlib.sha256()
+
+
+def _told(videos: Iterator[tuple[dict, list[dict]]]) -> Iterator[tuple[dict, list[dict]]]:
+    """The same, and on stderr how far a long reading is, which looks like a hang otherwise."""
+    began = time.monotonic()
+    for number, video in enumerate(videos, start=1):
+        yield video
+        if number % SAY_EVERY == 0 and (seconds := time.monotonic() - began) > QUIET_S:
+            print(
+                f"reading the annotations, once until they change: {number:,} videos in {seconds:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -13,15 +13,19 @@ VIDEOS = pa.schema(
     [
         # position in the corpus, from 0; the key is vid_{index}
         pa.field("index", pa.int64(), nullable=False),
-        # the annotation's own name of the video
-        pa.field("source", pa.string(), nullable=False),
-        # relative to the corpus root
+        # the annotation's own name of the video; its path where it has no other
+        pa.field("id", pa.string(), nullable=False),
+        # relative to the corpus root; one that ends in .* is the file of that name with whatever ending it has
         pa.field("path", pa.string(), nullable=False),
+        # the longer video that it was cut from; its path where the annotation names none
+        pa.field("source", pa.string(), nullable=False),
         # the clip inside its file; null: from the beginning, to the end
         pa.field("start_s", pa.float64()),
         pa.field("end_s", pa.float64()),
         # train, val or test
         pa.field("split", pa.string(), nullable=False),
+        # of the clip, as annotated; null: not told
+        pa.field("duration_s", pa.float64()),
     ]
 )
 CAPTIONS = pa.schema(

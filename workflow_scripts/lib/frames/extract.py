@@ -1,26 +1,30 @@
-"""The frames of one video: decoded, brought to size, encoded as JPEG.
+"""The frames of the clips of one video file: decoded, brought to size, encoded as JPEG.
 
-This runs in the decoding processes, so it imports little: PyAV, Pillow and numpy.
+This runs in the decoding processes, so it imports little: PyAV, Pillow, OpenCV and numpy, and the decoder in use.
 """
 
-import io
 import math
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from PIL import Image
-
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.frames.choose import choose
 from workflow_scripts.lib.frames.decoders import readings
 from workflow_scripts.lib.frames.decoders.reading import Reading, Unsure
-from workflow_scripts.lib.frames.reasons import VideoError
-from workflow_scripts.lib.frames.sampling import Sampler, uniform
+from workflow_scripts.lib.frames.picture import fit, jpeg
+from workflow_scripts.lib.frames.reasons import CERTAIN, VideoError
+from workflow_scripts.lib.frames.sampling import Sampler, with_moments
 
 if TYPE_CHECKING:
     from workflow_scripts.lib.config import FramesConfig
 
 MISSING_S = 0.25  # seconds at the end that no header's claim is held to
+# Headers are too short where a file was still being written; times far beyond that are damaged ones.
+LATE, BELIEVABLE_GAP_S = 10, 600.0
 
 
 @dataclass(frozen=True)
@@ -82,61 +86,163 @@ class Extracted:
     detail: str | None = None
 
 
+class _Frame(NamedTuple):
+    time_s: float
+    jpeg: bytes
+    shown: tuple[int, int]  # width and height in the file
+
+
+def prepare(settings: Settings) -> None:
+    """Import the decoders. UserError when one of them cannot be used here.
+
+    For decoding processes, before their memory is limited: torch alone takes hundreds of megabytes.
+    """
+    for decoder in settings.decoders:
+        readings(decoder, settings.quality)
+
+
 def extract_file(clips: tuple[Clip, ...], settings: Settings) -> list[Extracted]:
-    """The frames of every clip; all are of one file. Never raises but for a lack of memory."""
-    return [_extract(clip, settings) for clip in clips]
+    """The frames of every clip; all are of one file, which is opened once by each decoder that is needed.
+
+    The decoders are tried in their order, each for the clips that those before it gave no frames of. What a clip gets
+    does not depend on the other clips. Raises nothing but MemoryError, and UserError for a decoder that cannot be used.
+    """
+    done: dict[int, Extracted] = {}
+    failed: list[dict[str, VideoError]] = [{} for _ in clips]
+    for decoder in settings.decoders:
+        left = [n for n in range(len(clips)) if n not in done and not _certain(failed[n])]
+        for open_reading in readings(decoder, settings.quality):
+            if not left:
+                break
+            results = _read(open_reading, [clips[n] for n in left], settings)
+            for n, result in zip(left, results, strict=True):
+                if isinstance(result, VideoError):
+                    failed[n][decoder] = result
+                else:
+                    result.decoder, done[n] = decoder, result
+            left = [n for n, result in zip(left, results, strict=True) if isinstance(result, Unsure)]
+    return [done.get(n) or _failure(failed[n]) for n in range(len(clips))]
 
 
-def _extract(clip: Clip, settings: Settings) -> Extracted:
-    path = Path(clip.path)
+def _certain(failed: dict[str, VideoError]) -> bool:
+    return any(error.reason in CERTAIN for error in failed.values())
+
+
+def _failure(failed: dict[str, VideoError]) -> Extracted:
+    """Of several reasons PyAV's tells most, then that of the decoder tried first."""
+    telling = failed.get("pyav") or next(iter(failed.values()))
+    if len(failed) == 1:
+        return Extracted(reason=telling.reason, detail=telling.detail)
+    details = (f"{decoder}: {error.reason}: {error.detail}" for decoder, error in failed.items())
+    return Extracted(reason=telling.reason, detail="; ".join(details))
+
+
+def _guarded(work: Callable, *arguments):
+    """What `work` gives, or the VideoError; whatever else a hostile file brings about is a fact about that file."""
     try:
-        for reading_class in readings(settings.decoders[0]):
-            try:
-                reading = reading_class(path)
-                try:
-                    return _from_reading(reading, clip, settings)
-                finally:
-                    reading.close()
-            except Unsure as unsure:
-                detail = str(unsure)
-        raise VideoError("corrupt", detail)
+        return work(*arguments)
     except VideoError as error:
-        return Extracted(reason=error.reason, detail=error.detail)
-    except MemoryError:
+        return error
+    except (MemoryError, UserError):
         raise
-    except Exception as error:  # whatever a hostile file brings about is a fact about that file
-        return Extracted(reason="corrupt", detail=f"{type(error).__name__}: {error}"[:300])
+    except Exception as error:
+        return Unsure(f"{type(error).__name__}: {error}"[:300])
 
 
-def _from_reading(reading: Reading, clip: Clip, settings: Settings) -> Extracted:
-    start = clip.start_s or 0.0
-    end = math.inf if clip.end_s is None else clip.end_s
+def _read(
+    open_reading: Callable[[Path], Reading], clips: list[Clip], settings: Settings
+) -> list[Extracted | VideoError]:
+    """What one way of reading the file gives for each clip."""
+    reading = _guarded(open_reading, Path(clips[0].path))
+    if isinstance(reading, VideoError):
+        return [reading] * len(clips)
+    with closing(reading):
+        plans = [_guarded(_plan, reading, clip, settings) for clip in clips]
+        planned = [plan for plan in plans if not isinstance(plan, VideoError)]
+        # Frames that clips share are decoded once.
+        frames, error = _decode(reading, sorted(set().union(*planned)), settings)
+        results: list[Extracted | VideoError] = []
+        for clip, plan in zip(clips, plans, strict=True):
+            if isinstance(plan, VideoError):
+                results.append(plan)
+                continue
+            own, why = frames, error
+            if not own.keys() >= set(plan) and len(planned) > 1:  # what went wrong may lie in another clip
+                own, why = _decode(reading, plan, settings)
+            complete = own.keys() >= set(plan)
+            results.append(_extracted(reading, clip, plan, own) if complete else why)
+        return results
+
+
+def _plan(reading: Reading, clip: Clip, settings: Settings) -> list[int]:
+    """Positions of the clip's frames. VideoError when it has none."""
+    start, end = _bounds(clip)
     _check_duration(reading, start, end)
-    positions = uniform(reading.times, reading.end_s, start, end, settings.count)
+    positions = choose(reading, settings.sampler, start, end, settings.count)
+    if positions:
+        shown = (reading.times, reading.end_s, start, end)
+        positions = with_moments(positions, *shown, clip.moments, settings.moment_frames)
     if not positions:
         raise VideoError(
             "truncated", f"no picture between {start:g} and {end:g} s; the file shows {reading.end_s:.2f} s"
         )
-    jpegs, size = [], (None, None)
-    for image in reading.pictures(positions):
-        size = image.size
-        jpegs.append(_jpeg(fit(image, settings.size, settings.fit, reading.source.pixel_aspect), settings))
-    if len(jpegs) != len(positions):
-        raise VideoError("corrupt", f"{len(positions)} frames asked for, {len(jpegs)} came")
+    if settings.quality == "keyframes" and reading.times[positions[-1]] < start:
+        raise VideoError(
+            "count_mismatch",
+            f"no keyframe between {start:g} and {end:g} s; with decode_quality exact the clip has frames",
+        )
+    return positions
+
+
+def _bounds(clip: Clip) -> tuple[float, float]:
+    return clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s
+
+
+def _decode(
+    reading: Reading, positions: list[int], settings: Settings
+) -> tuple[dict[int, _Frame], VideoError | None]:
+    """Frames by position, and why there are no more where some are missing."""
+    frames: dict[int, _Frame] = {}
+
+    def work() -> None:
+        pictures = reading.pictures(positions, settings.size)
+        for position, (time_s, image, shown) in zip(positions, pictures, strict=False):
+            _check_time(reading, position, time_s, settings)
+            fitted = fit(image, settings.size, settings.fit, reading.source.pixel_aspect)
+            frames[position] = _Frame(time_s, jpeg(fitted, settings.jpeg_quality), shown)
+        if len(frames) < len(positions):
+            raise Unsure(f"{len(positions)} frames asked for, {len(frames)} came", "count_mismatch")
+
+    return frames, _guarded(work) if positions else None
+
+
+def _check_time(reading: Reading, position: int, time_s: float, settings: Settings) -> None:
+    """Unsure when the picture is not the one asked for, or with `fast` not it or its neighbour."""
+    around = reading.times[max(0, position - 1) : position + 2].tolist()
+    around = [*around, reading.end_s] if position + 1 == len(reading.times) else around
+    gaps = [later - earlier for earlier, later in pairwise(around)]
+    allowed = max(gaps) * 1.01 if settings.quality == "fast" else min(gaps) / 2
+    asked = float(reading.times[position])
+    if abs(time_s - asked) > allowed:
+        raise Unsure(f"asked for the frame at {asked:.3f} s, got that at {time_s:.3f} s", "seek_mismatch")
+
+
+def _extracted(reading: Reading, clip: Clip, plan: list[int], frames: dict[int, _Frame]) -> Extracted:
+    start, end = _bounds(clip)
+    width, height = frames[plan[0]].shown
     return Extracted(
-        jpegs=jpegs,
-        timestamps=[max(0.0, round(float(reading.times[p]) - start, 6)) for p in positions],
-        width=size[0],
-        height=size[1],
-        decoder=settings.decoders[0],
-        fps=_rate(reading.times),
+        jpegs=[frames[position].jpeg for position in plan],
+        timestamps=[max(0.0, round(frames[position].time_s - start, 6)) for position in plan],
+        width=width,
+        height=height,
+        fps=reading.fps,
         codec=reading.source.codec,
         duration_s=round(min(end, reading.end_s) - start, 6),
     )
 
 
 def _check_duration(reading: Reading, start: float, end: float) -> None:
-    """Truncated when less is shown than the header claims, or than the clip needs."""
+    """Truncated when less is shown than the header claims, or than the clip needs; Unsure when far more is."""
     shown, source = reading.end_s, reading.source
     if start >= shown:
         raise VideoError("truncated", f"the clip begins at {start:g} s, the file shows {shown:.2f} s")
@@ -146,48 +252,10 @@ def _check_duration(reading: Reading, start: float, end: float) -> None:
         raise VideoError(
             "truncated", f"the header says {source.header_s:.2f} s, the file shows {shown:.2f} s"
         )
+    if source.header_s is not None and length > LATE * source.header_s + BELIEVABLE_GAP_S:
+        raise Unsure(
+            f"the header says {source.header_s:.2f} s, the frames' times go up to {shown:.2f} s",
+            "seek_mismatch",
+        )
     if math.isfinite(end) and shown < end - max(1.0, 0.05 * (end - start)):
         raise VideoError("truncated", f"the clip ends at {end:g} s, the file shows {shown:.2f} s")
-
-
-def _rate(times: np.ndarray) -> float | None:
-    """Frames a second as shown; headers are not to be trusted with it (seen: 1000)."""
-    if len(times) < 2 or times[-1] <= times[0]:
-        return None
-    return round((len(times) - 1) / float(times[-1] - times[0]), 3)
-
-
-def fit(image: Image.Image, size: tuple[int, int], how: str, pixel_aspect: float = 1.0) -> Image.Image:
-    """The image at `size` (height, width): centre-cropped, stretched or padded with black; antialiased.
-
-    `pixel_aspect` is the width of a source pixel over its height.
-    """
-    height, width = size
-    shape = image.width * pixel_aspect / image.height  # as it should look, width over height
-    wanted = width / height
-    if how == "pad":
-        inner = (
-            (width, max(1, round(width / shape)))
-            if shape > wanted
-            else (max(1, round(height * shape)), height)
-        )
-        canvas = Image.new("RGB", (width, height))
-        canvas.paste(_resize(image, inner), ((width - inner[0]) // 2, (height - inner[1]) // 2))
-        return canvas
-    box = None
-    if how == "crop":
-        across = image.width * min(1.0, wanted / shape)
-        down = image.height * min(1.0, shape / wanted)
-        left, top = (image.width - across) / 2, (image.height - down) / 2
-        box = (left, top, left + across, top + down)
-    return _resize(image, (width, height), box)
-
-
-def _resize(image: Image.Image, size: tuple[int, int], box: tuple | None = None) -> Image.Image:
-    return image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-
-
-def _jpeg(image: Image.Image, settings: Settings) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=settings.jpeg_quality)
-    return buffer.getvalue()

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from workflow_scripts.lib.frames.sampling import spread
+
 
 def frames_in_moment(
     timestamps: Sequence[float], start_s: float | None, end_s: float | None, count: int
@@ -21,7 +23,4 @@ def frames_in_moment(
     inside = np.flatnonzero((times >= start) & (times <= end))
     if inside.size == 0:
         return [int(np.abs(times - (start + end) / 2).argmin())]
-    if inside.size <= count:
-        return inside.tolist()
-    centres = (np.arange(count) + 0.5) * inside.size / count
-    return inside[centres.astype(int)].tolist()
+    return spread(inside, count).tolist()

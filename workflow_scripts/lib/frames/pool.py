@@ -1,7 +1,9 @@
 """Processes that survive what hostile videos do to them.
 
-Every task has a time limit and every process a memory limit. A process that dies, hangs or runs out of memory is
-replaced, and its task is done once more at the end, alone in a fresh process; the second time it counts as failed.
+A task is (items, *more): a process calls `function(items, *more)` and gets one answer an item. Every task has a time
+limit, so much for each of its items, and every process a memory limit. A process that dies, hangs or runs out of
+memory is replaced, and each item of its task is done once more at the end, alone in a fresh process: a second failure
+is the item's own. A process that has grown is replaced between two tasks.
 """
 
 import contextlib
@@ -22,20 +24,49 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.frames.worker import OUT_OF_MEMORY
 
 START_S = 120  # a process that is not ready after so long never will be
+GROWN = 1 / 4  # of the memory limit: a process that holds so much more than at its start is replaced
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that gave no answer; `reason` is timeout, crash or out_of_memory."""
+    """An item that got no answer; `reason` is timeout, crash or out_of_memory."""
 
     reason: str
     detail: str
 
 
-class _Worker:
-    """One process and the task it is at."""
+@dataclass(frozen=True)
+class Limits:
+    """When to give up. None of it decides about the frames."""
 
-    def __init__(self, function: str, memory_mb: int):
+    timeout_s: float = 120.0
+    """Seconds a clip."""
+    memory_mb: int = 4096
+    """Address space of a decoding process over its size at the start, MiB."""
+    max_bad_fraction: float = 0.05
+    """Share of a shard's videos that may give no frames."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    items: tuple
+    more: tuple
+    alone: bool = False
+
+    def again(self) -> "list[_Job]":
+        return [_Job((item,), self.more, alone=True) for item in self.items]
+
+    def answered(self, answers: "list | Failure", seconds: float) -> Iterator[tuple[Any, Any, float]]:
+        if isinstance(answers, Failure):
+            answers = [answers] * len(self.items)
+        for item, answer in zip(self.items, answers, strict=True):
+            yield item, answer, seconds / len(self.items)
+
+
+class _Worker:
+    """One process and the job it is at."""
+
+    def __init__(self, function: str, memory_mb: int, prepare: tuple):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             command = [sys.executable, "-m", "workflow_scripts.lib.frames.worker"]
@@ -48,14 +79,17 @@ class _Worker:
                 env={**os.environ, "PYTHONPATH": path},
             )
             self.connection = Connection(ours.detach())
-        self.ready = False
-        self.task: tuple | None = None
+        with contextlib.suppress(OSError):
+            self.connection.send(prepare)
+        self.ready = self.used = False
+        self.grown_mb = 0.0
+        self.job: _Job | None = None
         self.began = time.monotonic()
 
-    def give(self, task: tuple) -> None:
-        self.task, self.began = task, time.monotonic()
+    def give(self, job: _Job) -> None:
+        self.job, self.used, self.began = job, True, time.monotonic()
         with contextlib.suppress(OSError):  # it died meanwhile: listening to it will tell
-            self.connection.send(task)
+            self.connection.send((job.items, *job.more))
 
     def end(self) -> int:
         """Kill the process; its exit code, negative for a signal."""
@@ -68,12 +102,13 @@ class _Worker:
 class Pool:
     """`workers` processes that call `function` ("module:name", which must import little) on tasks.
 
-    A context manager; leaving it ends all processes. UserError when the processes cannot start.
+    Before the first task they call `prepare`, ("module:name", *arguments), whose memory is not limited.
+    A context manager; leaving it ends all processes. UserError when the processes cannot start, or `function` raises
+    one: that is not the item's fault.
     """
 
-    def __init__(self, function: str, workers: int, *, timeout_s: float, memory_mb: int):
-        self.function, self.size = function, workers
-        self.timeout_s, self.memory_mb = timeout_s, memory_mb
+    def __init__(self, function: str, workers: int, limits: Limits, prepare: tuple = ()):
+        self.function, self.size, self.limits, self.prepare = function, workers, limits, prepare
         self.workers: list[_Worker] = []
 
     def __enter__(self) -> "Pool":
@@ -84,75 +119,92 @@ class Pool:
             worker.end()
         self.workers = []
 
-    def run(self, tasks: Iterable[tuple]) -> Iterator[tuple[tuple, Any, float]]:
-        """Yield (task, answer or Failure, seconds) in the order in which they are finished.
+    def run(self, tasks: Iterable[tuple]) -> Iterator[tuple[Any, Any, float]]:
+        """Yield (item, answer or Failure, seconds) in the order in which they are finished.
 
-        `tasks` are tuples of arguments.
+        The items of a task share its seconds evenly.
         """
-        again: list[tuple] = []
-        for task, answer, seconds in self._pass(deque(tasks), self.size):
-            if isinstance(answer, Failure):
-                again.append(task)
-            else:
-                yield task, answer, seconds
-        for task in again:
-            self.__exit__()  # alone, and in a process that has seen nothing else
-            yield from self._pass(deque([task]), 1)
+        waiting = deque(_Job(items, more) for items, *more in tasks)
+        while waiting or any(worker.job for worker in self.workers):
+            self._hand_out(waiting)
+            busy = {w.connection: w for w in self.workers if w.job or not w.ready}
+            heard = [
+                self._hear(busy[connection]) for connection in wait(list(busy), timeout=self._patience())
+            ]
+            late = [
+                self._late(w) for w in list(self.workers) if self._left(w) <= 0 and not w.connection.poll()
+            ]
+            for job, answers, seconds in filter(None, heard + late):
+                if isinstance(answers, Failure) and not job.alone:
+                    waiting.extend(job.again())
+                else:
+                    yield from job.answered(answers, seconds)
 
-    def _pass(self, waiting: deque[tuple], size: int) -> Iterator[tuple[tuple, Any, float]]:
-        while waiting or any(worker.task for worker in self.workers):
-            while len(self.workers) < min(size, len(waiting) + sum(1 for w in self.workers if w.task)):
-                self.workers.append(_Worker(self.function, self.memory_mb))
-            busy = {w.connection: w for w in self.workers if w.task or not w.ready}
-            for connection in wait(list(busy), timeout=self._patience()):
-                yield from self._hear(busy[connection])
-            for worker in list(self.workers):
-                if self._left(worker) <= 0 and not worker.connection.poll():
-                    yield from self._late(worker)
-            for worker in self.workers:
-                if worker.ready and not worker.task and waiting:
-                    worker.give(waiting.popleft())
+    def _hand_out(self, waiting: deque[_Job]) -> None:
+        """Give every process that is free something to do; end those that are not fit for it, start what lacks."""
+        for worker in [w for w in self.workers if w.ready and not w.job]:
+            if not waiting:
+                return
+            if worker.grown_mb > GROWN * self.limits.memory_mb or (waiting[0].alone and worker.used):
+                self._end(worker)
+            else:
+                worker.give(waiting.popleft())
+        coming = sum(1 for worker in self.workers if not worker.ready)
+        for _ in range(min(self.size - len(self.workers), len(waiting) - coming)):
+            self.workers.append(_Worker(self.function, self.limits.memory_mb, self.prepare))
 
     def _left(self, worker: _Worker) -> float:
-        """Seconds that the worker still has for what it is at."""
-        if worker.ready and not worker.task:
-            return float("inf")
-        return worker.began + (self.timeout_s if worker.ready else START_S) - time.monotonic()
+        """Seconds that the process still has for what it is at."""
+        if not worker.ready:
+            return worker.began + START_S - time.monotonic()
+        return worker.began + self._allowed(worker.job) - time.monotonic() if worker.job else float("inf")
+
+    def _allowed(self, job: _Job) -> float:
+        return self.limits.timeout_s * len(job.items)
 
     def _patience(self) -> float:
         return max(0.0, min([1.0, *map(self._left, self.workers)]))
 
-    def _hear(self, worker: _Worker) -> Iterator[tuple[tuple, Any, float]]:
+    def _hear(self, worker: _Worker) -> tuple[_Job, list | Failure, float] | None:
         try:
-            answer = worker.connection.recv()
+            message = worker.connection.recv()
         except (EOFError, OSError):
-            answer = Failure("crash", self._bury(worker))
+            message = Failure("crash", self._bury(worker))
         if not worker.ready:
-            if isinstance(answer, Failure):
+            if isinstance(message, UserError):
+                raise message
+            if isinstance(message, Failure):
                 raise UserError(
-                    f"a decoding process did not start ({answer.detail}); "
+                    f"a decoding process did not start ({message.detail}); "
                     "its message stands above. If memory is short, use fewer workers"
                 )
             worker.ready = True
-            return
-        if answer == OUT_OF_MEMORY:
+            return None
+        job, worker.job = worker.job, None
+        if isinstance(message, Failure):
+            answers = message
+        else:
+            answers, worker.grown_mb = message
+            if isinstance(answers, UserError):
+                raise answers
+        if answers == OUT_OF_MEMORY:
             self._end(worker)
-            answer = Failure("out_of_memory", f"more than {self.memory_mb} MiB")
-        task, worker.task = worker.task, None
-        yield task, answer, time.monotonic() - worker.began
+            answers = Failure("out_of_memory", f"more than {self.limits.memory_mb} MiB")
+        return job, answers, time.monotonic() - worker.began
 
-    def _late(self, worker: _Worker) -> Iterator[tuple[tuple, Any, float]]:
+    def _late(self, worker: _Worker) -> tuple[_Job, Failure, float]:
         self._end(worker)
         if not worker.ready:
             raise UserError(f"a decoding process was not ready after {START_S} s; use fewer workers")
-        yield worker.task, Failure("timeout", f"no answer after {self.timeout_s:g} s"), self.timeout_s
+        allowed = self._allowed(worker.job)
+        return worker.job, Failure("timeout", f"no answer after {allowed:g} s"), allowed
 
     def _end(self, worker: _Worker) -> int:
         self.workers.remove(worker)
         return worker.end()
 
     def _bury(self, worker: _Worker) -> str:
-        """End a worker that hung up; by what it died, in words."""
+        """End a process that hung up; by what it died, in words."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.process.wait(timeout=1)
         code = self._end(worker)

@@ -1,10 +1,12 @@
 """The files of a shard: frames in a WebDataset tar, and a status row for every video. Writing and reading them."""
 
 import io
+import json
 import mmap
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,10 +32,13 @@ STATUS = pa.schema(
         pa.field("fps", pa.float64()),
         pa.field("codec", pa.string()),
         pa.field("duration_s", pa.float64()),  # of the clip
-        pa.field("seconds", pa.float64(), nullable=False),  # time spent on it
+        pa.field("bytes", pa.int64(), nullable=False),  # of its frames as JPEG
+        # time spent on it; clips that were decoded together share theirs evenly
+        pa.field("seconds", pa.float64(), nullable=False),
     ]
 )
 BLOCK = 512
+IDENTITY = b"vidloom"  # key of the status table's metadata
 
 
 def write_tar(path: Path, videos: Iterable[tuple[int, Iterable[bytes]]]) -> None:
@@ -51,10 +56,16 @@ def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def write_status(path: Path, rows: list[dict]) -> None:
-    """Write the status table of a shard."""
+def write_status(path: Path, rows: list[dict], identity: dict[str, Any] | None = None) -> None:
+    """Write the status table of a shard; `identity`, what its frames depend on, goes into the file's metadata."""
+    schema = STATUS.with_metadata({IDENTITY: json.dumps(identity)}) if identity else STATUS
     with whole_file(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, STATUS), temporary)
+        pq.write_table(pa.Table.from_pylist(rows, schema), temporary)
+
+
+def read_identity(status: Path) -> dict[str, Any]:
+    """What the frames of a shard depended on when they were made; empty where the status table does not tell."""
+    return json.loads((pq.read_schema(status).metadata or {}).get(IDENTITY, b"{}"))
 
 
 def read_status(folder: Path, shards: int) -> list[dict]:
@@ -97,6 +108,10 @@ class FrameShard:
     def videos(self) -> list[int]:
         """Indices of the videos with frames, in order."""
         return list(self._members)
+
+    def places(self, video: int) -> list[tuple[int, int]]:
+        """Where in the tar its frames are: (offset, length) in bytes."""
+        return self._members[video]
 
     def jpegs(self, video: int) -> list[bytes]:
         """The frames of a video as JPEG, in order; UserError when it has none."""

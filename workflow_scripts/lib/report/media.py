@@ -12,6 +12,8 @@ from PIL import Image
 
 from workflow_scripts.lib.corpus.tables import shard_files
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.frames.clips import find_files, read_clips
+from workflow_scripts.lib.frames.extract import Settings, extract_file
 from workflow_scripts.lib.frames.shard import FrameShard
 
 STRIP_GAP = 2  # pixels between two frames
@@ -36,11 +38,13 @@ class Video:
 class Media:
     """Looks videos up in the tables and tars of `shards` shards. A context manager: it keeps tars open.
 
-    Only the rows asked for stay in memory, so the size of the corpus does not matter.
+    Only the rows asked for stay in memory, so the size of the corpus does not matter. Where a tar was removed
+    (`frames.keep: false`), the frames of the few videos are made again from their files below `root` by `settings`.
     """
 
-    def __init__(self, corpus: Path, frames: Path, shards: int):
-        self.shards = shards
+    def __init__(self, corpus: Path, frames: Path, shards: int, root: Path, settings: Settings):
+        self.shards, self._root, self._settings = shards, root, settings
+        self._made_again: dict[int, list[bytes] | None] = {}
         self._videos = shard_files(corpus, "videos_%03d.parquet", shards)
         self._captions = shard_files(corpus, "captions_%03d.parquet", shards)
         self._status = shard_files(frames, "status_%03d.parquet", shards)
@@ -92,9 +96,14 @@ class Media:
         }
         return [{**row, "path": paths.get(row["index"], "")} for row in rows]
 
-    def strip(self, video: Video, positions: Sequence[int], height: int, slots: int) -> str:
-        """The frames at `positions` as a `film_strip`; UserError when the tar and its status do not fit."""
-        jpegs = self._shard(video.shard).jpegs(video.index)
+    def strip(self, video: Video, positions: Sequence[int], height: int, slots: int) -> str | None:
+        """The frames at `positions` as a `film_strip`; None when the tar and the source are gone.
+
+        UserError when the tar and its status do not fit.
+        """
+        jpegs = self._jpegs(video)
+        if jpegs is None:
+            return None
         if len(jpegs) != len(video.timestamps):
             raise UserError(
                 f"{self._frames}: video {video.index} has {len(jpegs)} frames in the tar and {len(video.timestamps)} "
@@ -102,11 +111,27 @@ class Media:
             )
         return film_strip([jpegs[position] for position in positions], height, slots)
 
-    def _shard(self, shard: int) -> FrameShard:
-        if shard not in self._open:
-            tar = self._frames / f"frames_{shard:03d}.tar"
-            self._open[shard] = self._stack.enter_context(FrameShard(tar))
-        return self._open[shard]
+    def _jpegs(self, video: Video) -> list[bytes] | None:
+        tar = self._frames / f"frames_{video.shard:03d}.tar"
+        if not tar.exists():
+            if video.index not in self._made_again:
+                self._made_again[video.index] = self._make_again(video)
+            return self._made_again[video.index]
+        if video.shard not in self._open:
+            self._open[video.shard] = self._stack.enter_context(FrameShard(tar))
+        return self._open[video.shard].jpegs(video.index)
+
+    def _make_again(self, video: Video) -> list[bytes] | None:
+        """None when the file is gone, changed, or not to be decoded on this machine."""
+        captions = self._captions[video.shard] if self._settings.moment_frames else None
+        found, _ = find_files(read_clips(self._videos[video.shard], captions, [video.index]), self._root)
+        if not found:
+            return None
+        try:
+            [made] = extract_file(tuple(found), self._settings)
+        except UserError:
+            return None
+        return made.jpegs if made.timestamps == video.timestamps else None
 
     def __enter__(self) -> "Media":
         return self

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workflow_scripts.lib.corpus.tables import SPLITS, shard_files
@@ -30,7 +31,7 @@ def collect(
     inputs = [*stages.values(), problems]
     return {
         "corpus": corpus_metrics(corpus, shards, problems),
-        "frames": frames_metrics(frames, shards),
+        "frames": {**frames_metrics(frames, shards), "moments_outside": moments_outside(corpus, frames, shards)},
         **{name: {key: found[key] for key in found if key != "provenance"} for name, found in files.items()},
         "provenance": {
             **provenance(inputs=inputs, seed=seed),
@@ -100,6 +101,17 @@ def frames_metrics(folder: Path, shards: int) -> dict[str, Any]:
         "decoders": _most_common(_named(decoders)),
         "decode_seconds": seconds,
     }
+
+
+def moments_outside(corpus: Path, frames: Path, shards: int) -> int:
+    """Captions whose moment begins after the end of what the video shows, which only decoding tells."""
+    outside = 0
+    captions = shard_files(corpus, "captions_%03d.parquet", shards)
+    for file, status in zip(captions, shard_files(frames, "status_%03d.parquet", shards), strict=True):
+        shown = pq.read_table(status, columns=["index", "duration_s"])
+        both = pq.read_table(file, columns=["video", "start_s"]).join(shown, "video", "index", "inner")
+        outside += pc.sum(pc.greater_equal(both["start_s"], both["duration_s"])).as_py() or 0
+    return outside
 
 
 def _stage_file(path: Path) -> dict[str, Any]:

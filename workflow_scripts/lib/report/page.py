@@ -92,7 +92,7 @@ def _retrieval(config: ReportConfig, found: dict, results: Path, media: Media) -
     }
 
 
-def _query(row: dict, caption: dict, videos: dict[int, Video], strips: dict[int, str]) -> dict:
+def _query(row: dict, caption: dict, videos: dict[int, Video], strips: dict[int, str | None]) -> dict:
     scores = row["top_scores"]
     hits = []
     for position, index in enumerate(examples.shown_videos(row)):
@@ -110,7 +110,7 @@ def _query(row: dict, caption: dict, videos: dict[int, Video], strips: dict[int,
     return {**row, "text": caption["text"], "hits": hits}
 
 
-def _video_strip(media: Media, video: Video) -> str:
+def _video_strip(media: Media, video: Video) -> str | None:
     """Frames over the whole video, at the centres of equal parts."""
     positions = frames_in_moment(range(len(video.timestamps)), None, None, VIDEO_FRAMES)
     return media.strip(video, positions, VIDEO_HEIGHT, VIDEO_FRAMES)

@@ -29,6 +29,10 @@ class PathPattern:
                 f"{annotations}: corpus.options.video_path {pattern!r} needs {', '.join(sorted(unknown)) or 'a name'}; "
                 f"the rows have {', '.join(fields)}"
             )
+        try:
+            pattern.format_map(dict.fromkeys(fields, "0"))
+        except (ValueError, LookupError) as error:
+            raise UserError(f"corpus.options.video_path: {pattern!r} cannot be filled in: {error}") from None
         self.pattern = pattern
 
     def __call__(self, fields: dict[str, str]) -> str:

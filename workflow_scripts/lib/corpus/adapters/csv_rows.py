@@ -1,18 +1,27 @@
 """The `csv` format: one row a caption; the rows of a video follow each other.
 
-Columns, in any order: `video` and `caption`; and if there are, `lang` (or `language`), `split`, `start_s` and
-`end_s` (the captioned moment), `clip_start_s` and `clip_end_s` (the clip inside its file). Times are seconds.
-Further columns are ignored.
+The first line names the columns, in any order and case: `video` (path under the root) and `caption`; and if there
+are,
+
+- `lang` (or `language`) of the caption, `start_s` and `end_s`, the captioned moment;
+- of the video: `split`; `clip_start_s` and `clip_end_s`, the clip inside its file; `id`, its own name (default: the
+  path); `source`, the id of the longer video that it was cut from (default: the file); `duration_s`.
+
+Times are seconds. Further columns are ignored, but one that is nearly called like one of these is refused. An empty
+cell tells nothing. What a video's first row leaves open, a later one may tell.
+
+Cells with commas, quotes or line breaks stand in quotes, a quote inside of them twice. A row with too many or too few
+cells, without a video, or with a time that is no number is a `bad_row`, as is one that gives the video another id,
+source or duration than the rows before; another split is a `bad_split`. A quote that is never closed stops the
+reading, since nobody could say which rows it has swallowed.
 """
 
-import csv
-import difflib
-from collections.abc import Iterator
-from itertools import groupby
-from operator import attrgetter
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from pathlib import Path, PurePosixPath
 
-from workflow_scripts.lib.corpus.adapters._lines import text_lines
+from workflow_scripts.lib.corpus.adapters._csv import Table
+from workflow_scripts.lib.corpus.adapters._grouping import one_video
 from workflow_scripts.lib.corpus.annotations import (
     Adapter,
     AdapterOptions,
@@ -21,10 +30,10 @@ from workflow_scripts.lib.corpus.annotations import (
     Problem,
     seconds,
 )
-from workflow_scripts.lib.errors import UserError
 
 REQUIRED = ("video", "caption")
-OPTIONAL = ("lang", "language", "split", "start_s", "end_s", "clip_start_s", "clip_end_s")
+TEXTS = ("lang", "language", "split", "id", "source")
+TIMES = ("start_s", "end_s", "clip_start_s", "clip_end_s", "duration_s")
 
 
 def read_csv(path: Path, options: AdapterOptions) -> Iterator[AnnotatedVideo | Problem]:
@@ -32,124 +41,55 @@ def read_csv(path: Path, options: AdapterOptions) -> Iterator[AnnotatedVideo | P
 
     UserError when the file cannot be opened or its header lacks a column.
     """
-    lines = _Lines(path)
-    rows = csv.reader(lines, strict=True)
-    header = _header(rows, path)
-    read = (_row(number, cells, header) for number, cells in _numbered(rows, lines, header))
-    for is_problem, group in groupby(read, key=lambda row: isinstance(row, Problem)):
-        if is_problem:
-            yield from group
-        else:
-            for _, same in groupby(group, key=attrgetter("path", "start_s", "end_s")):
-                yield from _one_video(list(same))
+    table = Table(path, REQUIRED, TEXTS + TIMES, alike=_same_ending, any_case=True)
+    row_of = _row_reader(table.header)
+    rows: list[AnnotatedVideo] = []  # of the video in hand
+    for line, cells in table:
+        row = cells if isinstance(cells, Problem) else row_of(line, cells)
+        if isinstance(row, Problem):
+            yield row
+            continue
+        if rows and not _same_video(row, rows[0]):
+            yield from one_video(rows)
+            rows = []
+        rows.append(row)
+    if rows:
+        yield from one_video(rows)
 
 
-def _header(rows: Iterator[list[str]], path: Path) -> list[str]:
-    try:
-        header = [name.strip().casefold() for name in next(rows, [])]
-    except csv.Error as error:
-        raise UserError(f"{path}:1: the header cannot be read as CSV: {error}") from None
-    found = ", ".join(header) or "none"
-    if missing := [name for name in REQUIRED if name not in header]:
-        raise UserError(
-            f"{path}:1: no column {' and '.join(missing)}; found the columns: {found}. The first line names the "
-            f"columns, separated by commas: {', '.join(REQUIRED)} and, if you like, {', '.join(OPTIONAL)}"
+def _same_ending(path: str, other: str) -> bool:
+    return PurePosixPath(path).suffix == PurePosixPath(other).suffix != ""
+
+
+def _same_video(row: AnnotatedVideo, other: AnnotatedVideo) -> bool:
+    return row.path == other.path and row.start_s == other.start_s and row.end_s == other.end_s
+
+
+def _row_reader(header: list[str]) -> Callable[[int, list[str]], AnnotatedVideo | Problem]:
+    """A function of line and cells that makes a video with one caption of them."""
+    # A column that is not there is the empty cell that is put at the end of every row.
+    place = {name: header.index(name) if name in header else -1 for name in REQUIRED + TEXTS + TIMES}
+    texts = itemgetter(*(place[name] for name in REQUIRED + TEXTS))
+    times = itemgetter(*(place[name] for name in TIMES))
+    timed = any(name in header for name in TIMES)
+
+    def row(line: int, cells: list[str]) -> AnnotatedVideo | Problem:
+        cells.append("")
+        video, text, lang, language, split, id_, source = map(str.strip, texts(cells))
+        if not video:
+            return Problem(line, "bad_row", "no video path")
+        start = end = clip_start = clip_end = duration = None
+        if timed:
+            try:
+                start, end, clip_start, clip_end, duration = (seconds(cell.strip()) for cell in times(cells))
+            except ValueError as error:
+                return Problem(line, "bad_row", str(error))
+        caption = Caption(text, line, lang or language or None, start, end)
+        return AnnotatedVideo(
+            video, line, [caption], split or None, clip_start, clip_end, id_ or None, source or None, duration
         )
-    if twice := {name for name in header if header.count(name) > 1 and name in REQUIRED + OPTIONAL}:
-        raise UserError(f"{path}:1: column {' and '.join(sorted(twice))} is there more than once: {found}")
-    for name in header:
-        likely = difflib.get_close_matches(name, OPTIONAL, n=1, cutoff=0.85)
-        if likely and name not in OPTIONAL:
-            raise UserError(
-                f"{path}:1: unknown column {name}; write {likely[0]} if that is meant, or rename it"
-            )
-    return header
 
-
-class _Lines:
-    """The lines of a file, and those that the row in hand was made of."""
-
-    def __init__(self, path: Path):
-        self.path, self.lines, self.of_row = path, text_lines(path), []
-
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        self.of_row.append(next(self.lines))
-        return self.of_row[-1]
-
-
-def _numbered(rows, lines: _Lines, header: list[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
-    """Rows with the line that each begins on; a quoted caption may span lines. Blank lines are left out.
-
-    UserError when a quote that is not closed, or closed rows later, has swallowed rows: nobody could say which.
-    """
-    while True:
-        line = rows.line_num + 1
-        lines.of_row.clear()
-        try:
-            cells = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            cells = error
-        unclosed = isinstance(cells, csv.Error) and len(lines.of_row) > 1
-        if unclosed or any(_is_row(text, header, like=cells) for text in lines.of_row[1:]):
-            raise UserError(
-                f'{lines.path}:{line}: a quote (") is opened here and not closed before line {rows.line_num}, so that the '
-                "rows between cannot be told apart; close it, or write a quote inside a caption twice"
-            )
-        if cells:
-            yield line, cells
-
-
-def _is_row(line: str, header: list[str], like: list[str] | csv.Error) -> bool:
-    """Whether a line inside a cell is a row by itself: as many cells, and a video of the same kind as the row's own."""
-    try:
-        cells = next(csv.reader([line]), [])
-    except csv.Error:
-        return False
-    video = header.index("video")
-    if isinstance(like, csv.Error) or len(cells) != len(header) or len(like) <= video:
-        return False
-    return Path(cells[video]).suffix == Path(like[video]).suffix != ""
-
-
-def _row(line: int, cells: list[str] | csv.Error, header: list[str]) -> AnnotatedVideo | Problem:
-    """A row as a video with one caption."""
-    if isinstance(cells, csv.Error):
-        return Problem(line, "bad_row", f"not readable as CSV: {cells}")
-    if len(cells) != len(header):
-        return Problem(line, "bad_row", f"{len(cells)} cells, but the header names {len(header)} columns")
-    row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
-    if not row["video"]:
-        return Problem(line, "bad_row", "no video path")
-    try:
-        times = {name: seconds(row.get(name)) for name in OPTIONAL if name.endswith("_s")}
-    except ValueError as error:
-        return Problem(line, "bad_row", str(error))
-    language = row.get("lang") or row.get("language") or None
-    caption = Caption(row["caption"], line, language, times["start_s"], times["end_s"])
-    return AnnotatedVideo(
-        row["video"], line, [caption], row.get("split") or None, times["clip_start_s"], times["clip_end_s"]
-    )
-
-
-def _one_video(rows: list[AnnotatedVideo]) -> Iterator[AnnotatedVideo | Problem]:
-    """Consecutive rows of one video as one; a row that puts it into another split is left out."""
-    video = rows[0]
-    for row in rows[1:]:
-        video.split = video.split or row.split
-        if row.split not in (None, video.split):
-            yield Problem(
-                row.line,
-                "bad_split",
-                f"split {row.split!r}, but line {video.line} puts the video into {video.split!r}",
-            )
-        else:
-            video.captions += row.captions
-    yield video
+    return row
 
 
 ADAPTER = Adapter("csv", read_csv)
