@@ -50,9 +50,9 @@ if CONFIG.clip.enabled:
             f"{LOGS}/pack_pairs/{{shard}}.log",
         benchmark:
             f"{BENCHMARKS}/pack_pairs/{{shard}}.tsv"
+        priority: USES_FRAMES
         conda:
             "../envs/vidloom.yaml"
-        priority: USES_FRAMES
         resources:
             mem_mb=2000,
             runtime=60,

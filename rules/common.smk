@@ -90,6 +90,7 @@ onstart:
         raise WorkflowError(str(error)) from None
     # What `python -m workflow_scripts.status` tells of.
     record_run(workflow, CONFIG)
-    from workflow_scripts.lib.frames.space import corpus_line  # heavy, and needed here alone
+    # Imported here: it is heavy, and this is the one process that needs it.
+    from workflow_scripts.lib.frames.space import corpus_line
 
     print(corpus_line(CONFIG, Path(RESOURCES)), file=sys.stderr, flush=True)

@@ -21,10 +21,10 @@ rule extract_features:
         f"{LOGS}/extract_features/{{features}}/{{encoder}}/{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/extract_features/{{features}}/{{encoder}}/{{shard}}.tsv"
+    priority: USES_FRAMES
     conda:
         "../envs/vidloom.yaml"
     threads: HALF
-    priority: USES_FRAMES
     resources:
         gpu=0,
         mem_mb=16000,

@@ -153,11 +153,12 @@ class FramesConfig(Section):
 
     decoder: DecoderName | Annotated[list[DecoderName], Field(min_length=1)] = "pyav"
     """`pyav` returns the right frames on every file tried. `torchcodec` needs ffmpeg's shared libraries on the
-    system, `nvdec` is torchcodec on an NVIDIA GPU, `decord` is there for those who rely on it. Of several, the next is
-    tried where one fails; the status table says which one served."""
+    system, `nvdec` is torchcodec on an NVIDIA GPU. `decord` is there for those who rely on it: it serves ordinary mp4,
+    mkv and webm files and refuses what it would read wrongly, so list pyav after it. Of several, the next is tried
+    where one fails; the status table says which one served."""
     decode_quality: Literal["exact", "fast", "keyframes"] = "exact"
-    """pyav only. `fast` leaves out the loop filter and frames that no other refers to: about twice as fast, slightly
-    softer, at most one frame off. `keyframes` decodes nothing else: ten times as fast, and as few frames as the file
+    """pyav only. `fast` leaves out the loop filter and unwanted frames that no other refers to, and shrinks pictures in
+    the decoder: about twice as fast, slightly softer, at most one frame off. `keyframes` decodes nothing else: ten times as fast, and as few frames as the file
     has keyframes."""
     sampler: Annotated[
         SamplerConfig, BeforeValidator(_kind, json_schema_input_type=SamplerKind | SamplerConfig)

@@ -34,9 +34,10 @@ class Progress:
     def line(self) -> str:
         """Clips done, failed, clips a second, and the time that the rest will take at this rate."""
         rate = self.done / max(time.monotonic() - self.began, 1e-9)
+        speed = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
         done = self.before + self.done
         left = f", {_duration((self.total - done) / rate)} left" if done < self.total and rate else ""
-        return f"{done} of {self.total} videos, {self.failed} failed, {rate:.1f} clips/s{left}"
+        return f"{done} of {self.total} videos, {self.failed} failed, {speed} clips/s{left}"
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""

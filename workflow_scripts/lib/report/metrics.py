@@ -31,7 +31,10 @@ def collect(
     inputs = [*stages.values(), problems]
     return {
         "corpus": corpus_metrics(corpus, shards, problems),
-        "frames": {**frames_metrics(frames, shards), "moments_outside": moments_outside(corpus, frames, shards)},
+        "frames": {
+            **frames_metrics(frames, shards),
+            "moments_outside": moments_outside(corpus, frames, shards),
+        },
         **{name: {key: found[key] for key in found if key != "provenance"} for name, found in files.items()},
         "provenance": {
             **provenance(inputs=inputs, seed=seed),
