@@ -1,7 +1,7 @@
 """A warm process that reads clips when told: `python -m benchmarks.worker READER`.
 
 A line of JSON in, `{"path", "repeat", "keep"}`, and one out: `{"wall_s", "cpu_s", "frames"}` of `repeat` readings, or
-`{"error"}`. `keep` is a folder for the frames, or null. Needs no package but the reader's own.
+`{"error"}`. `keep` is a folder for what was read, or null. Needs no package but the reader's own.
 """
 
 import json
@@ -12,6 +12,8 @@ from pathlib import Path
 
 from benchmarks.machine import cpu_seconds
 from benchmarks.readers import COUNT, READERS, SIZE
+
+JPEG_START = b"\xff\xd8\xff"
 
 
 def main() -> None:
@@ -32,7 +34,8 @@ def _answer(reader, path: str, repeat: int, keep: str | None) -> dict:
         return {"error": f"{type(error).__name__}: {error}".strip().splitlines()[-1][:300]}
     answer = {"wall_s": time.perf_counter() - began, "cpu_s": cpu_seconds() - cpu, "frames": len(frames)}
     for number, frame in enumerate(frames if keep else []):
-        Path(keep, f"{number:03d}.jpg").write_bytes(frame)
+        ending = "jpg" if frame.startswith(JPEG_START) else "bin"  # other tools give other things
+        Path(keep, f"{number:03d}.{ending}").write_bytes(frame)
     return answer
 
 

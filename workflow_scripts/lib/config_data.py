@@ -157,9 +157,9 @@ class FramesConfig(Section):
     mkv and webm files and refuses what it would read wrongly, so list pyav after it. Of several, the next is tried
     where one fails; the status table says which one served."""
     decode_quality: Literal["exact", "fast", "keyframes"] = "exact"
-    """pyav only. `fast` leaves out the loop filter and unwanted frames that no other refers to, and shrinks pictures in
-    the decoder: about twice as fast, slightly softer, at most one frame off. `keyframes` decodes nothing else: ten times as fast, and as few frames as the file
-    has keyframes."""
+    """pyav only. `fast` leaves out the loop filter and unwanted frames that no other refers to, and shrinks pictures
+    in the decoder: about twice as fast, slightly softer, at most one frame off. `keyframes` decodes nothing else: ten
+    times as fast, and as few frames as the file has keyframes."""
     sampler: Annotated[
         SamplerConfig, BeforeValidator(_kind, json_schema_input_type=SamplerKind | SamplerConfig)
     ] = SamplerConfig()
@@ -177,7 +177,8 @@ class FramesConfig(Section):
     keep: bool = True
     """Keep the tars. Otherwise each is removed as soon as nothing in the run needs it any more."""
     timeout_s: Rate = 120
-    """A video that takes longer than so many seconds is given up, and listed."""
+    """A video that takes longer than so many seconds is given up, and listed. Clips of one file are decoded together,
+    and have the time of all of them."""
     memory_mb: Positive = 4096
     """Address space a decoding worker may take over its size at the start, in MiB."""
     max_bad_fraction: Fraction = 0.05
