@@ -9,7 +9,8 @@ from PIL import Image
 
 from tests.unit.frames.numbered import copy_from, number_of, turn, write
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.frames.decoders import readings
+from workflow_scripts.lib.frames.decoders import pyav_file, readings
+from workflow_scripts.lib.frames.decoders.container import open_video
 from workflow_scripts.lib.frames.decoders.pyav import FastReading, IndexedReading, KeyframeReading
 from workflow_scripts.lib.frames.decoders.pyav_sequential import (
     SequentialKeyframeReading,
@@ -141,6 +142,15 @@ def test_fast_is_at_most_one_frame_off(tmp_path, name):
         reading.close()
 
 
+def test_fast_takes_a_neighbour_that_needs_less_decoding(tmp_path):
+    """A keyframe every 10 frames: the frame after one and the frame before one are not worth the others."""
+    write(tmp_path / "a.mp4", options=SHORT_GOP)
+    cheapest = FastReading(tmp_path / "a.mp4").cheapest
+    assert cheapest([9, 19, 21, 25, 31]) == [9, 20, 21, 24, 31]  # 21 is for 20, which stands for 19; the ends stay
+    assert cheapest([4, 5, 6]) == [4, 5, 6]
+    assert IndexedReading(tmp_path / "a.mp4").cheapest([9, 19, 25, 31]) == [9, 19, 25, 31]
+
+
 def test_fast_leaves_out_what_nothing_refers_to(tmp_path):
     write(tmp_path / "a.mp4", frames=100, options=B_FRAMES)
     came = {}
@@ -212,6 +222,31 @@ def test_formats_that_do_not_tell_when_frames_are_shown(tmp_path, name):
         list(reading.pictures(list(range(60))))
     reading = SequentialReading(tmp_path / name)
     check(reading, [time + reading.times[0] for time in times], list(range(60)))
+
+
+def test_a_stream_that_pyav_meets_on_the_way_does_no_harm(tmp_path, monkeypatch):
+    class Trips:
+        """What demuxing does at the end where a stream appeared that was not there at the beginning."""
+
+        def __init__(self, container):
+            self.container = container
+
+        def __getattr__(self, name):
+            return getattr(self.container, name)
+
+        def demux(self, stream):
+            yield from self.container.demux(stream)
+            raise IndexError("list index out of range")
+
+    def tripping(path):
+        container, stream = open_video(path)
+        return Trips(container), stream
+
+    write(tmp_path / "a.ts", codec="mpeg2video")
+    monkeypatch.setattr(pyav_file, "open_video", tripping)
+    for reading in (IndexedReading(tmp_path / "a.ts"), SequentialReading(tmp_path / "a.ts")):
+        assert numbers_of(reading, range(60)) == list(range(60))
+        assert reading.damage() is None
 
 
 def test_joined_files_keep_their_order(tmp_path):

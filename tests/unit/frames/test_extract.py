@@ -199,7 +199,9 @@ def test_several_clips_of_a_file_get_what_each_would_get_alone(tmp_path, quality
     settings = replace(FOUR, quality=quality)
     together = extract_file(clips, settings)
     assert together == [extract_one(clip, settings) for clip in clips]
-    assert quality == "keyframes" or [numbers(got) for got in together] == expected
+    if quality != "keyframes":
+        found = np.array([numbers(got) for got in together])
+        assert np.abs(found - expected).max() <= (quality == "fast")
 
 
 def test_several_clips_open_the_file_once_and_decode_no_frame_twice(tmp_path, monkeypatch):
@@ -313,6 +315,14 @@ def test_keyframes_of_a_clip_without_any(tmp_path):
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 def test_a_picture_is_no_video(tmp_path, kind):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.mp4", kind)
+    assert reason_of(tmp_path / "a.mp4") == "not_media"
+
+
+@pytest.mark.parametrize("brand", ["heic", "avif"])
+def test_a_picture_in_the_container_of_videos_is_none(tmp_path, brand):
+    write(tmp_path / "a.mp4", frames=1)
+    data = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(data.replace(b"ftypisom", b"ftyp" + brand.encode(), 1))
     assert reason_of(tmp_path / "a.mp4") == "not_media"
 
 

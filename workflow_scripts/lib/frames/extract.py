@@ -182,6 +182,8 @@ def _plan(reading: Reading, clip: Clip, settings: Settings) -> list[int]:
     if positions:
         shown = (reading.times, reading.end_s, start, end)
         positions = with_moments(positions, *shown, clip.moments, settings.moment_frames)
+        if settings.quality == "fast":
+            positions = reading.cheapest(positions)
     if not positions:
         raise VideoError(
             "truncated", f"no picture between {start:g} and {end:g} s; the file shows {reading.end_s:.2f} s"

@@ -13,6 +13,7 @@ from workflow_scripts.lib.frames.reasons import VideoError
 # Formats that are lists of other files, or text drawn as pictures: no video of anybody's corpus.
 NOT_VIDEO = {"hls", "dash", "concat", "sdp", "tty", "ffmetadata", "imf"}
 PICTURES = {"image2", "ico"}  # and "jpeg_pipe", "png_pipe" ..., by their ending
+PICTURE_BRANDS = {"avif", "heic", "heix", "mif1"}  # in the container of mp4; a large one is stored as many small streams
 MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"sidx", b"moof", b"pnot"}
 # A header that claims more than this is not believed (seen: 39 hours for 30 frames).
 BELIEVABLE_S = 12 * 3600
@@ -46,9 +47,10 @@ def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]
     if container.format.name in NOT_VIDEO:
         container.close()
         raise VideoError("not_media", f"a {container.format.name} file")
-    if container.format.name in PICTURES or container.format.name.endswith("_pipe"):
+    name, brand = container.format.name, container.metadata.get("major_brand", "")
+    if name in PICTURES or name.endswith("_pipe") or brand in PICTURE_BRANDS:
         container.close()
-        raise VideoError("not_media", f"a picture, not a video ({container.format.name})")
+        raise VideoError("not_media", f"a picture, not a video ({brand or name})")
     # Of several, the one that players show.
     streams = [container.streams.best("video"), *container.streams.video]
     stream = next((s for s in streams if s is not None and not _is_cover(s)), None)

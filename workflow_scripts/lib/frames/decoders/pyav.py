@@ -133,6 +133,21 @@ class FastReading(_Cheaper):
     OPTIONS: ClassVar = {"skip_loop_filter": "all"}
     SKIP = "NONREF"
 
+    def cheapest(self, positions: Sequence[int]) -> list[int]:
+        """See PyavFile: of each frame and the two beside it the one with the fewest packets from its keyframe on.
+
+        Distinct and ascending. The first and the last one stay: beside them the clip may be at its end.
+        """
+        packets = self.index.order
+        cost = packets - self.index.from_key[packets]
+        chosen = list(positions)
+        for place in range(1, len(positions) - 1):
+            # Not the frame that stands for the one before, nor the one that is asked for next.
+            first = max(positions[place] - 1, chosen[place - 1] + 1)
+            last = min(positions[place] + 1, positions[place + 1] - 1)
+            chosen[place] = first + int(np.argmin(cost[first : last + 1]))
+        return chosen
+
     def _decode_one(self, packet: av.Packet, wanted: bool) -> list[av.VideoFrame]:
         self.codec.skip_frame = "DEFAULT" if wanted else self.SKIP
         return self.decode(packet)

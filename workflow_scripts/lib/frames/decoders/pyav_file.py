@@ -67,6 +67,10 @@ class PyavFile:
         """The frames at these positions, each with its time."""
         raise NotImplementedError
 
+    def cheapest(self, positions: Sequence[int]) -> list[int]:
+        """Positions of the frames to take for these, each itself or beside it, where that saves decoding (`fast`)."""
+        return list(positions)
+
     def close(self) -> None:
         self.container.close()
 
@@ -112,6 +116,8 @@ class PyavFile:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     yield packet
+        except IndexError:  # behind the last packet PyAV trips over streams that it met on the way (mpeg ps and ts)
+            return
         except (av.error.FFmpegError, OSError) as error:
             if isinstance(error, MemoryError):
                 raise

@@ -66,7 +66,7 @@ class SequentialReading(PyavFile):
     def _frames(self, positions: Sequence[int]) -> Iterator[tuple[float, av.VideoFrame]]:
         if self.corrupt or self.found_damage:
             damage = self.found_damage or "all packets read"
-            raise VideoError("partial", f"{self.corrupt} of {len(self.times)} frames damaged; {damage}")
+            raise VideoError("partial", f"{self.corrupt} of {len(self.marks)} frames damaged; {damage}")
         self.reopen()
         wanted = {int(self.number_of[position]): position for position in positions}
         coming = deque(positions)
