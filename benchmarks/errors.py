@@ -18,8 +18,9 @@ def frame_errors(clip: MadeClip, stored: dict[str, Path]) -> dict[str, dict]:
     """For each reader's folder of JPEGs, against a plain decoding of the whole clip.
 
     `frames`: how many were stored. `mean_abs_difference` (0 to 255) from the frames asked for, and `frames_off`, the
-    largest distance of a stored frame from the one asked for; both null unless as many came as were asked for. The
-    difference is from the right frame stored as JPEG likewise, so that JPEG's own loss is no part of it.
+    largest distance of a stored frame from the one asked for (`NEAR` stands for that and more); both null unless as
+    many came as were asked for. The difference is from the right frame stored as JPEG likewise, so that JPEG's own
+    loss is no part of it.
     """
     pictures = {
         reader: [np.asarray(Image.open(path)) for path in _jpegs(folder)] for reader, folder in stored.items()

@@ -31,9 +31,10 @@ DIGESTS = """
 import sys
 from pathlib import Path
 from workflow_scripts.lib.config import CorpusConfig, load_section
-from workflow_scripts.lib.corpus.digests import shard_digests
+from workflow_scripts.lib.corpus.digests import annotations_state, shard_digests
 config = load_section(CorpusConfig, Path(sys.argv[1]))
-assert len(set(shard_digests(config, sys.argv[2]))) == config.shards
+digests = shard_digests(config, annotations_state(config), sys.argv[2])
+assert len(set(digests)) == config.shards
 """
 
 

@@ -159,7 +159,7 @@ def clip_video_encode(path: Path, count: int, size: tuple[int, int]) -> list[byt
 
     nth = int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT)) // count
     with contextlib.redirect_stdout(sys.stderr):
-        reader = FrameReader([str(path)], None, take_every_nth=nth, resize_size=max(size), memory_size=1)
+        reader = FrameReader([str(path)], None, take_every_nth=nth, resize_size=max(size), memory_size=0.1)
         reader.start_reading()
         return [frame.tobytes() for frames, _ in reader for frame in frames]
 

@@ -1,4 +1,4 @@
-"""What the DAG is decided by, as files: a config section, an encoder, the digest of a shard's annotations.
+"""What the DAG is decided by, as files: a config section, an encoder.
 
 Each is written anew only when its value changes: editing a comment, or another section, reruns nothing.
 """
@@ -7,7 +7,6 @@ Each is written anew only when its value changes: editing a comment, or another 
 localrules:
     freeze_config,
     freeze_encoder,
-    freeze_shard,
 
 
 rule freeze_config:
@@ -35,17 +34,3 @@ rule freeze_encoder:
         text=lambda wildcards: freeze(CONFIG.features.encoder(wildcards.encoder)),
     shell:
         "printf %s {params.text:q} >{output:q} 2>{log:q}"
-
-
-rule freeze_shard:
-    # Apart from corpus_shard, because Snakemake does not look at the params of a job whose ancient input is made anew.
-    output:
-        f"{RESOURCES}/corpus/.digest_{{shard}}.txt",
-    log:
-        f"{LOGS}/freeze_shard/{{shard}}.log",
-    conda:
-        "../envs/vidloom.yaml"
-    params:
-        digest=lambda wildcards: SHARD_DIGESTS[int(wildcards.shard)],
-    shell:
-        "printf %s {params.digest:q} >{output:q} 2>{log:q}"

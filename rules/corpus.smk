@@ -1,7 +1,11 @@
 """corpus: one typed table of videos and one of captions, split into numbered shards."""
 
 from workflow_scripts.lib.corpus.checks import default_root
-from workflow_scripts.lib.corpus.digests import annotations_state, shard_digests
+from workflow_scripts.lib.corpus.digests import (
+    annotations_state,
+    shard_digests,
+    shards_to_make,
+)
 
 DEMO_CORPUS = CONFIG.corpus.adapter == "demo"
 if DEMO_CORPUS:  # It names no annotations: make_demo_corpus writes them.
@@ -19,10 +23,11 @@ VIDEOS = expand(f"{CORPUS}/videos_{{shard}}.parquet", shard=SHARDS)
 try:
     ANNOTATIONS_STATE = annotations_state(CONFIG.corpus)
     SHARD_DIGESTS = shard_digests(
-        CONFIG.corpus, cache=f"{RESOURCES}/.shard_digests.json"
+        CONFIG.corpus, ANNOTATIONS_STATE, cache=f"{RESOURCES}/.shard_digests.json"
     )
 except UserError as error:
     raise WorkflowError(str(error)) from None
+SHARDS_TO_MAKE = shards_to_make(SHARD_DIGESTS, Path(CORPUS))
 
 
 if DEMO_CORPUS:
@@ -91,15 +96,18 @@ rule ingest_corpus:
 
 
 rule corpus_shard:
-    # The frozen digest is what starts this again, not the ingest: a video added at the end makes the last shard
-    # anew, and no other.
+    # There is a job for the shards that are to be made. The others are files without a rule, like the annotations: no
+    # ingest starts them again, not for a video added at the end and not for a run that failed. (As ancient inputs,
+    # they would all be made anew when a failed ingest has left no tables.)
+    wildcard_constraints:
+        shard="|".join(SHARDS_TO_MAKE) or "none",
     input:
-        videos=ancient(rules.ingest_corpus.output.videos),
-        captions=ancient(rules.ingest_corpus.output.captions),
-        digest=f"{CORPUS}/.digest_{{shard}}.txt",
+        videos=rules.ingest_corpus.output.videos,
+        captions=rules.ingest_corpus.output.captions,
     output:
         videos=f"{CORPUS}/videos_{{shard}}.parquet",
         captions=f"{CORPUS}/captions_{{shard}}.parquet",
+        digest=f"{CORPUS}/.digest_{{shard}}.txt",
     log:
         f"{LOGS}/corpus_shard/{{shard}}.log",
     benchmark:
@@ -111,6 +119,7 @@ rule corpus_shard:
         runtime=10,
     params:
         videos_per_shard=CONFIG.corpus.videos_per_shard,
+        digest=lambda wildcards: SHARD_DIGESTS[int(wildcards.shard)],
     shell:
         "python -m workflow_scripts.corpus_shard"
         " --all-videos {input.videos:q}"
@@ -120,3 +129,4 @@ rule corpus_shard:
         " --videos {output.videos:q}"
         " --captions {output.captions:q}"
         " >{log:q} 2>&1"
+        " && printf %s {params.digest:q} >{output.digest:q}"

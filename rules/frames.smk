@@ -2,15 +2,9 @@
 
 from shlex import quote
 
-from workflow_scripts.lib.files import read_json
-
 FRAMES = f"{RESOURCES}/frames"
 FRAME_TARS = expand(f"{FRAMES}/frames_{{shard}}.tar", shard=SHARDS)
 STATUS = expand(f"{FRAMES}/status_{{shard}}.parquet", shard=SHARDS)
-
-# How often retry_failed asked for a shard again: as a parameter, this starts its job.
-ASKED_AGAIN = Path(f"{FRAMES}/retries.json")
-RETRIES = read_json(ASKED_AGAIN) if ASKED_AGAIN.exists() else {}
 
 # Where tars are removed after their use, the rules that use them go before those that make more of them.
 USES_FRAMES = 0 if CONFIG.frames.keep else 1
@@ -39,6 +33,8 @@ rule extract_frames:
             else []
         ),
         config=frozen("frames"),
+        # where retry_failed asked for the shard again: newer than its frames, this starts the job
+        retry=lambda wildcards: list(Path(FRAMES).glob(f"retry_{wildcards.shard}.json")),
     output:
         tar=(
             f"{FRAMES}/frames_{{shard}}.tar"
@@ -59,7 +55,6 @@ rule extract_frames:
     params:
         root=CORPUS_ROOT,
         journal=f"{FRAMES}/journal_{{shard}}",  # undeclared: it outlives a failed job
-        retries=lambda wildcards: RETRIES.get(wildcards.shard, 0),
     shell:
         "python -m workflow_scripts.extract_frames"
         " --config {input.config:q}"

@@ -37,12 +37,14 @@ def main() -> None:
     config = load_section(Config, args.configfile)
     hold_run_lock(Path(".snakemake/run.lock"))  # a running workflow may be at these shards
     found = find_failed(config, args.reason)
+    given = [] if args.configfile == Path("config.yaml") else ["--configfile", str(args.configfile)]
+    run = shlex.join(["snakemake", "--cores", "all", *given])
     if found.unfinished:
         print(f"{len(found.unfinished)} shards are not finished: a plain run tries all that is left of them")
     for shard, failed in found.removed.items():
         print(
             f"shard {shard:03d}: {_counts(failed)}; its frames were removed (frames.keep: false), so it cannot be "
-            f"mended in part. To make all of it anew: snakemake --cores all --forcerun {files_of(config, shard).tar}"
+            f"mended in part. To make all of it anew: {run} --forcerun {files_of(config, shard).tar}"
         )
     for shard, failed in found.again.items():
         print(f"shard {shard:03d}: {_counts(failed)}")
@@ -53,11 +55,8 @@ def main() -> None:
         return
     total = found.by_reason()
     print(f"{total.total()} videos in {len(found.again)} of {config.corpus.shards} shards: {_counts(total)}")
-    configfile = (
-        "" if args.configfile == Path("config.yaml") else f" --configfile {shlex.quote(str(args.configfile))}"
-    )
     then = "without --dry-run this makes them ready; then" if args.dry_run else "now"
-    print(f"{then} run: snakemake --cores all{configfile}   (and your --profile, if you use one)")
+    print(f"{then} run: {run}   (and your --profile, if you use one)")
 
 
 def _counts(failed: Counter) -> str:

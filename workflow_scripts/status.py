@@ -8,6 +8,7 @@ Exit code: 0 when all is done or going well, 1 when a job failed or was cut off,
 
 import argparse
 import json
+import signal
 import time
 from dataclasses import asdict
 
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--run", required=True, help="name of the run, `run:` in its config file")
     parser.add_argument("--json", action="store_true", help="for programs: everything, as JSON")
     args = parser.parse_args()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` may stop reading
     found = overview(read_run(args.run), now=time.time())
     print(json.dumps(asdict(found), ensure_ascii=False, indent=2) if args.json else as_text(found))
     if found.is_in_trouble:

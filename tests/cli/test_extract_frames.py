@@ -1,5 +1,6 @@
 """The command that extracts the frames of a shard."""
 
+import resource
 import subprocess
 import sys
 
@@ -23,7 +24,7 @@ def film(path):
         container.mux(stream.encode())
 
 
-def extract(folder, paths, *more, **settings):
+def extract(folder, paths, *more, limit=None, **settings):
     rows = [
         {"index": i, "id": path, "path": path, "source": path, "split": "train"}
         for i, path in enumerate(paths)
@@ -41,6 +42,7 @@ def extract(folder, paths, *more, **settings):
         capture_output=True,
         text=True,
         check=False,
+        preexec_fn=limit,
     )
 
 
@@ -53,6 +55,18 @@ def test_frames_and_status(tmp_path):
     with FrameShard(tmp_path / "frames_000.tar") as shard:
         assert len(shard.jpegs(0)) == 4
     assert not (tmp_path / "journal_000").exists()
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(tmp_path):
+    film(tmp_path / "a.mp4")
+    there = {file.name for file in tmp_path.iterdir()} | {"videos.parquet", "frames.yaml", "journal_000"}
+    limit = (4000, 4000)  # bytes a file; the frames alone are more
+    full = extract(tmp_path, ["a.mp4"] * 9, limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert full.returncode == 1
+    assert full.stderr.startswith("error: the disk is full") and "Traceback" not in full.stderr
+    assert {file.name for file in tmp_path.iterdir()} == there
+    done = extract(tmp_path, ["a.mp4"] * 9)
+    assert done.returncode == 0 and "9 of 9 videos gave frames" in done.stdout
 
 
 def test_too_many_failures_are_a_sentence(tmp_path):

@@ -10,6 +10,7 @@ import yaml
 from tests.unit.frames.test_retry import CONFIG, config, content, extract, mend, run_folder  # noqa: F401
 from workflow_scripts.lib.environment import hold_run_lock
 from workflow_scripts.lib.files import read_json
+from workflow_scripts.lib.frames.reasons import REASONS
 from workflow_scripts.lib.frames.retry import files_of
 
 ROOT = str(Path(__file__).parents[2])
@@ -40,7 +41,7 @@ def test_what_failed_runs_again(run_folder):  # noqa: F811
     done = retry()
     assert done.returncode == 0, done.stderr
     assert "run: snakemake --cores all --configfile '내 설정.yaml'" in done.stdout
-    assert read_json("resources/c/frames/retries.json") == {"000": 1}
+    assert read_json("resources/c/frames/retry_000.json")["reasons"] == sorted(REASONS)
     extract(0)
     assert {row["reason"] for row in content()[0]} == {None}
     assert retry().stdout == "nothing to retry\n"
@@ -52,7 +53,11 @@ def test_reasons_and_removed_frames(run_folder):  # noqa: F811
     files_of(config(), 0).tar.unlink()
     said = retry("--reason", "missing", "timeout").stdout
     assert "shard 000: 1 missing; its frames were removed" in said
-    assert not Path("resources/c/frames/retries.json").exists()
+    assert (
+        "snakemake --cores all --configfile '내 설정.yaml' --forcerun resources/c/frames/frames_000.tar"
+        in said
+    )
+    assert not list(Path("resources/c/frames").glob("retry_*"))
     assert "invalid choice: 'laziness'" in retry("--reason", "laziness").stderr
 
 

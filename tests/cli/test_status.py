@@ -39,6 +39,15 @@ def broken_run(folder: Path) -> None:
     write_diary(RULES, [*shards, event("finish", 5, 0), event("fail", 9, 1)])
 
 
+def test_a_reader_that_stops_early_is_no_error(folder):
+    broken_run(folder)
+    command = f"{sys.executable} -m workflow_scripts.status --run r | true"
+    done = subprocess.run(
+        ["bash", "-c", command], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True
+    )
+    assert done.stderr == b""
+
+
 def test_a_killed_run_is_told_with_its_failures(folder):
     broken_run(folder)
     done = status("--run", "r")

@@ -17,10 +17,12 @@ from pathlib import Path
 
 include: "{root}/Snakefile"
 
-def make_outputs(input, output, *rest, **more):
+def make_outputs(input, output, params, *rest, **more):
     for path in map(Path, output):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch() if path.suffix else path.mkdir()
+    if "digest" in output.keys():
+        Path(output.digest).write_text(params.digest)
 
 for each in workflow.rules:
     if each.shellcmd and not each.name.startswith("freeze_"):

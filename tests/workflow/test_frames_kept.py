@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.workflow.planning import Scratch, demo_config
 from tests.workflow.test_reruns import edit
 from workflow_scripts.lib.config import parse_config
 from workflow_scripts.lib.files import write_json
-from workflow_scripts.lib.frames.retry import RETRIES, files_of
+from workflow_scripts.lib.frames.retry import files_of, request_of
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +57,18 @@ def test_a_shard_that_is_asked_for_again_is_done_again_and_no_other(finished):
     scratch, _ = finished
     scratch.configure(demo_config())
     assert scratch.planned() == {}
-    files = files_of(parse_config(demo_config()), 0)  # where retry_failed takes the rules' files to lie
+    config = parse_config(demo_config())
+    files = files_of(config, 0)  # where retry_failed takes the rules' files to lie
     for file in (files.videos, files.tar, files.status):
         assert (scratch.folder / file).exists()
-    write_json(scratch.folder / files.tar.with_name(RETRIES), {"000": 1})
-    said = scratch.snakemake("--dry-run").replace("'", "")
-    assert re.findall(r"--journal (\S+)", said) == [str(files.journal)]
-    scratch.pretend_run()
-    assert scratch.planned() == {}
+    for number in range(2):
+        write_json(scratch.folder / request_of(config, 0), {"number": number})
+        said = scratch.snakemake("--dry-run").replace("'", "")
+        assert re.findall(r"--journal (\S+)", said) == [str(files.journal)]
+        if number == 0:
+            scratch.pretend_run()
+            assert scratch.planned() == {}
+            shutil.rmtree(scratch.folder / ".snakemake")  # people do that to mend things
 
 
 @pytest.mark.slow

@@ -119,6 +119,27 @@ def test_a_touched_annotation_file_is_read_again_and_nothing_else(finished_own, 
     assert set(scratch.planned()) <= {"ingest_corpus", "collect_metrics", "build_report"}
 
 
+FAILS = """
+def fail(*_, **__):
+    raise ValueError("a caption is empty")
+
+next(each for each in workflow.rules if each.name == "ingest_corpus").run_func = fail
+"""
+
+
+def test_a_reading_that_failed_leaves_the_shards_alone(finished_own, tmp_path):
+    scratch = copied(finished_own, tmp_path)
+    snakefile = scratch.folder / "Snakefile"
+    mock = snakefile.read_text(encoding="utf-8")
+    (scratch.folder / "captions.csv").write_text(rows(6), encoding="utf-8")
+    snakefile.write_text(mock + FAILS, encoding="utf-8")
+    assert "a caption is empty" in scratch.snakemake(check=False)
+    assert not (scratch.folder / "resources/own/ingest/problems.jsonl").exists()
+    snakefile.write_text(mock, encoding="utf-8")
+    jobs = scratch.planned()
+    assert (jobs["ingest_corpus"], jobs["corpus_shard"], jobs["extract_frames"]) == (1, 1, 1)
+
+
 def test_another_run_shares_corpus_and_frames(finished_own, tmp_path):
     scratch = copied(finished_own, tmp_path)
     config = own_videos("captions.csv") | {"run": "second", "seed": 5}

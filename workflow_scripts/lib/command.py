@@ -1,16 +1,27 @@
 """How every command of the pipeline runs."""
 
+import errno
 import sys
 from collections.abc import Callable
 
 from workflow_scripts.lib.environment import end_with_run
 from workflow_scripts.lib.errors import UserError
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says where nothing more can be written."""
+
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command's `main`; a UserError ends it with its sentence and exit code 1."""
+    """Run a command's `main`; a UserError or a full disk ends it with a sentence and exit code 1."""
     end_with_run()
     try:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        sys.exit(
+            f"error: the disk is full, or a quota or a limit of file sizes is reached ({error}); "
+            "make room and start again: what is done is kept"
+        )

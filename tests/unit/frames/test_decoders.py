@@ -146,7 +146,13 @@ def test_fast_takes_a_neighbour_that_needs_less_decoding(tmp_path):
     """A keyframe every 10 frames: the frame after one and the frame before one are not worth the others."""
     write(tmp_path / "a.mp4", options=SHORT_GOP)
     cheapest = FastReading(tmp_path / "a.mp4").cheapest
-    assert cheapest([9, 19, 21, 25, 31]) == [9, 20, 21, 24, 31]  # 21 is for 20, which stands for 19; the ends stay
+    assert cheapest([9, 19, 21, 25, 31]) == [
+        9,
+        20,
+        21,
+        24,
+        31,
+    ]  # 21 is for 20, which stands for 19; the ends stay
     assert cheapest([4, 5, 6]) == [4, 5, 6]
     assert IndexedReading(tmp_path / "a.mp4").cheapest([9, 19, 25, 31]) == [9, 19, 25, 31]
 

@@ -13,10 +13,9 @@ from tests.unit.frames.numbered import write
 from workflow_scripts.lib.config import parse_config
 from workflow_scripts.lib.corpus.tables import VIDEOS
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.files import read_json
 from workflow_scripts.lib.frames.pool import Limits
 from workflow_scripts.lib.frames.reasons import REASONS
-from workflow_scripts.lib.frames.retry import files_of, find_failed, prepare
+from workflow_scripts.lib.frames.retry import files_of, find_failed, prepare, request_of
 from workflow_scripts.lib.frames.shard import read_status
 from workflow_scripts.lib.frames.stage import EXTRACT, Executor, extract_shard
 
@@ -85,7 +84,7 @@ def test_only_what_failed_runs_again_and_gives_what_a_run_without_failures_gives
     assert (found.again, found.removed, found.unfinished) == ({0: Counter(missing=1, empty=1)}, {}, [])
     untouched = files_of(config(), 1).status.stat()
     prepare(config(), 0, REASONS)
-    assert read_json("resources/c/frames/retries.json") == {"000": 1}  # which is what Snakemake goes by
+    assert request_of(config(), 0) == Path("resources/c/frames/retry_000.json")  # as in rules/frames.smk
     assert files_of(config(), 1).status.stat() == untouched
     extract(0, "tests.unit.frames.hostile:noted")
     tasks = Path("videos/tasks.jsonl").read_text().split()
@@ -105,6 +104,27 @@ def test_only_the_reasons_asked_for(run_folder):
     extract(0)
     assert [row["reason"] for row in content()[0][:3]] == [None, None, "empty"]
     assert find_failed(config(), ["missing"]).again == {}
+
+
+def test_what_is_asked_for_one_after_the_other_is_done_together(run_folder):
+    extract(0), extract(1)
+    mend()
+    prepare(config(), 0, ["missing"])
+    first = request_of(config(), 0).read_text()
+    prepare(config(), 0, ["empty"])
+    assert request_of(config(), 0).read_text() != first
+    extract(0)
+    assert [row["reason"] for row in content()[0]] == [None] * VIDEOS_MADE
+
+
+def test_what_was_asked_for_and_done_is_not_done_again(run_folder):
+    extract(0), extract(1)
+    prepare(config(), 0, ["missing"])
+    extract(0)  # not mended
+    mend()
+    prepare(config(), 0, ["empty"])
+    extract(0)
+    assert [row["reason"] for row in content()[0][:3]] == [None, "missing", None]
 
 
 @pytest.mark.parametrize("killed_at", ["os.link", "pathlib.Path.replace", "json.dumps"])
@@ -155,6 +175,23 @@ def test_shards_that_were_made_otherwise_are_refused(run_folder):
     pq.write_table(table, files_of(config(), 0).videos)
     with pytest.raises(UserError, match="its videos changed"):
         find_failed(config(), REASONS)
+
+
+@pytest.mark.parametrize("table", ["videos", "status"])
+def test_broken_tables_get_a_sentence(run_folder, table):
+    extract(0), extract(1)
+    file = getattr(files_of(config(), 0), table)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match=f"shard 000: a table cannot be read.*{file.name}"):
+        find_failed(config(), REASONS)
+
+
+def test_a_tar_that_lost_frames_gets_a_sentence(run_folder):
+    extract(0), extract(1)
+    file = files_of(config(), 0).tar
+    file.write_bytes(bytes(1024))
+    with pytest.raises(UserError, match=r"frames_000.tar: no frames of video 0"):
+        prepare(config(), 0, REASONS)
 
 
 def test_unfinished_shards_are_told(run_folder):

@@ -162,6 +162,13 @@ def test_a_clip_does_not_condemn_the_others_of_its_file(clips, tmp_path, capsys)
     assert [row["index"] for row in statuses(tmp_path) if row["reason"]] == [13]
 
 
+def test_a_decoder_that_crashes_is_followed_by_the_next(corpus, straight, tmp_path):
+    config = CONFIG.model_copy(update={"decoder": ["decord", "pyav"]})
+    run(corpus, tmp_path, config, function="tests.unit.frames.hostile:crash_in_decord")
+    expected = ["pyav" if row["index"] == 5 + 7 else "decord" for row in statuses(straight)]
+    assert [row["decoder"] for row in statuses(tmp_path)] == expected
+
+
 def test_what_takes_longest_comes_first(tmp_path):
     sizes = {"a": 10, "b": 30, "c": 20}
     for name, size in sizes.items():

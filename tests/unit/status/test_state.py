@@ -116,8 +116,8 @@ def test_no_such_run_gets_a_sentence_with_the_others():
         read_run("r")
 
 
-@pytest.mark.parametrize("text", ["", "[1]\n", '{"event": "run"}\n', "not json\n"])
-def test_a_broken_diary_gets_a_sentence(text):
-    write_diary(RULES, []).write_text(text)
+@pytest.mark.parametrize("data", [b"", b"[1]\n", b'{"event": "run"}\n', b"not json\n", b"\xff\n"])
+def test_a_broken_diary_gets_a_sentence(data):
+    write_diary(RULES, []).write_bytes(data)
     with pytest.raises(UserError, match=r"run.jsonl: not what a run writes"):
         read_run("r")

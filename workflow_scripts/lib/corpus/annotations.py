@@ -80,20 +80,20 @@ class Problem:
     def row(self, file: Path) -> dict:
         """As it is listed in problems.jsonl. `file` is the annotation file, for a problem that names no other."""
         return {
-            "file": str(self.file or file),
+            "file": readable(str(self.file or file)),
             "line": self.line,
             "kind": self.kind,
-            "what": self.readable,
+            "what": readable(self.what),
         }
 
     def sentence(self, file: Path, counts: str = "line") -> str:
         """`file:line: what was found; what to do`; `counts` is the adapter's."""
-        return f"{place(self.file or file, self.line, counts)}: {self.readable}; {PROBLEMS[self.kind]}"
+        return readable(f"{place(self.file or file, self.line, counts)}: {self.what}; {PROBLEMS[self.kind]}")
 
-    @property
-    def readable(self) -> str:
-        """`what`, with bytes that are no UTF-8 written out."""
-        return self.what.encode("utf-8", "backslashreplace").decode()
+
+def readable(text: str) -> str:
+    """The text with lone surrogates, which stand for bytes that are no UTF-8, written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def place(file: Path | str, line: int, counts: str = "line") -> str:
@@ -103,6 +103,10 @@ def place(file: Path | str, line: int, counts: str = "line") -> str:
 
 class AdapterOptions(Section):
     """What `corpus.options` may hold for an adapter; the docstring under a field is its documentation."""
+
+    def files(self) -> list[Path]:
+        """The files that options name, which are read beside the annotations."""
+        return [value for _, value in self if isinstance(value, Path)]
 
 
 @dataclass(frozen=True, slots=True)

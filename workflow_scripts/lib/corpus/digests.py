@@ -9,12 +9,14 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from workflow_scripts.lib.config import CorpusConfig
 from workflow_scripts.lib.corpus.adapters._folders import is_video, walk
+from workflow_scripts.lib.corpus.adapters._lines import unreadable
+from workflow_scripts.lib.corpus.annotations import readable
 from workflow_scripts.lib.corpus.checks import read_corpus
-from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import text_digest, write_json
 
 # To be raised with every change of how rows are made of annotations, or how the demo is drawn.
@@ -23,18 +25,18 @@ ROWS_PER_UPDATE = 500
 SAY_EVERY, QUIET_S = 1_000_000, 5  # videos; seconds
 
 
-def shard_digests(corpus: CorpusConfig, cache: str | Path) -> list[str]:
+def shard_digests(corpus: CorpusConfig, state: str, cache: str | Path) -> list[str]:
     """A digest of the table rows of each of `corpus.shards` shards, in order.
 
     Problems of the annotations are ingest_corpus's to report: rows that have one are left out here as they are
-    there. The answer is kept in `cache` (JSON) and asked again only when `annotations_state`, or a setting that
-    matters, has changed. UserError when the annotations are missing.
+    there. The answer is kept in `cache` (JSON) and asked again only when `state`, the `annotations_state`, or a
+    setting that matters has changed. UserError when the annotations cannot be read.
     """
     if corpus.adapter == "demo":
         return [_demo_digest(corpus, shard) for shard in range(corpus.shards)]
     corpus = corpus.model_copy(update={"check_files": False})  # no row depends on it
     settings = corpus.model_dump(mode="json", exclude={"name", "on_problem", "check_files", "demo"})
-    key = {"version": VERSION, "state": annotations_state(corpus), **settings}
+    key = {"state": state, **settings}
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(Path(cache).read_text(encoding="utf-8"))
         if kept["key"] == key:
@@ -45,24 +47,40 @@ def shard_digests(corpus: CorpusConfig, cache: str | Path) -> list[str]:
     return digests
 
 
+def shards_to_make(digests: list[str], folder: Path) -> list[str]:
+    """Names (`007`) of the shards whose tables in `folder` are not there, or not made of what the digests tell."""
+    names = [f"{shard:03d}" for shard in range(len(digests))]
+    return [name for name, digest in zip(names, digests, strict=True) if not _is_made(folder, name, digest)]
+
+
+def _is_made(folder: Path, shard: str, digest: str) -> bool:
+    with contextlib.suppress(OSError):
+        written = (folder / f".digest_{shard}.txt").read_text(encoding="utf-8")
+        return written == digest and all(
+            (folder / f"{table}_{shard}.parquet").exists() for table in ("videos", "captions")
+        )
+    return False
+
+
 def annotations_state(corpus: CorpusConfig) -> str:
     """A digest of name, split, size and time of every annotation file, and of the files inside of folders.
 
-    The demo's are rendered, and have none. UserError when one is missing.
+    The files that options name belong to them; the demo's are rendered, and have none. It is another one when rows are
+    made in another way. UserError when a file is missing.
     """
-    files = [] if corpus.adapter == "demo" else corpus.annotation_files()
+    files = [*corpus.annotation_files(), *((file, None) for file in corpus.adapter_options().files())]
+    if corpus.adapter == "demo":
+        files = []
     try:
-        return text_digest(part for file, split in files for part in (str(split), *_state(file)))
+        told = (part for file, split in files for part in (str(split), *_state(file)))
+        return text_digest(chain([str(VERSION)], told))
     except OSError as error:
-        raise UserError(
-            f"{error.filename}: the annotation file cannot be read ({error.strerror}); "
-            "set corpus.annotations to one that can"
-        ) from None
+        raise unreadable(error.filename, error) from None
 
 
 def _state(path: Path) -> Iterator[str]:
     for file in _files(path):
-        yield str(file)
+        yield readable(str(file))
         if not is_video(file):  # of a video, being there is all that counts
             stat = file.stat()
             yield f"{stat.st_size} {stat.st_mtime_ns}"

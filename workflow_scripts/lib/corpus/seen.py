@@ -10,7 +10,7 @@ from workflow_scripts.lib.corpus.annotations import SPLITS, AnnotatedVideo, plac
 # of a video that is a whole file; whether it is also an id.
 SPLIT, HASHED, WHOLE, IS_ID, FLAGS = 0b00011, 0b00100, 0b01000, 0b10000, 5
 CODES = {split: code for code, split in enumerate(SPLITS)}
-LINE_BITS = 36
+LINE_BITS = 32  # four billion lines a file, and 67 million files: a folder may have one for every video
 
 
 def hashed_split(source: str, val_share: float, test_share: float) -> str:

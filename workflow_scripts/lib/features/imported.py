@@ -9,6 +9,7 @@ from typing import TextIO
 
 import numpy as np
 
+from workflow_scripts.lib.corpus.annotations import readable
 from workflow_scripts.lib.corpus.seen import HashTable
 from workflow_scripts.lib.corpus.tables import SPLITS
 
@@ -59,8 +60,7 @@ class NotTaken:
         self.kinds[kind] += count
         self.entries += 1
         if self.entries <= SHOWN:
-            sentence = f"not taken: {file}: {item}: {what}"
-            print(sentence.encode("utf-8", "backslashreplace").decode(), flush=True)
+            print(readable(f"not taken: {file}: {item}: {what}"), flush=True)
         elif self.entries == SHOWN + 1:
             print("not taken: ... the others are in the list", flush=True)
 

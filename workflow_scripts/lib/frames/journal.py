@@ -100,11 +100,6 @@ class Journal:
             file.seek(offset)
             yield file.read(length)
 
-    @property
-    def size(self) -> int:
-        """Bytes of the frames that it holds of its own."""
-        return self._files[OWN].seek(0, os.SEEK_END)
-
     def remove(self) -> None:
         """Remove the journal: its shard is written."""
         self.__exit__()

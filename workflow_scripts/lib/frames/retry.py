@@ -1,17 +1,19 @@
 """Trying the failed videos of finished shards again, once their cause is mended, and nothing else.
 
 A finished shard is given the journal of one that was cut off, made from its tar and its status table without the videos
-that are to be tried again. Then its count of retries is raised, which the rule has as a parameter, so that Snakemake
-starts the job again. (A removed output would not do: Snakemake does not miss what no later step is to be made from.)
-Killed at any moment in between, nothing is lost: the shard's files stay until the job begins.
+that are to be tried again. Then a small file says so, which the rule has as an input: newer than the frames, it makes
+Snakemake start the job again. (A removed output would not do: Snakemake does not miss what no later step is to be made
+from.) Killed at any moment in between, nothing is lost: the shard's files stay until the job begins.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow_scripts.lib.config import Config
@@ -24,7 +26,6 @@ from workflow_scripts.lib.frames.journal import adopt
 from workflow_scripts.lib.frames.shard import FrameShard, read_identity
 from workflow_scripts.lib.frames.stage import ShardFiles
 
-RETRIES = "retries.json"  # beside the tars: how often a shard was asked for again; rules/frames.smk reads it
 OF_THE_TABLE = {"index", "key", "split", "outcome", "frames"}  # what a journal's row is without
 
 
@@ -39,6 +40,11 @@ class Found:
 
     def by_reason(self) -> Counter:
         return sum(self.again.values(), Counter())
+
+
+def request_of(config: Config, shard: int) -> Path:
+    """The file by which a shard is asked for again: an input of its job in rules/frames.smk."""
+    return Path("resources", config.corpus.name, "frames", f"retry_{shard:03d}.json")
 
 
 def files_of(config: Config, shard: int) -> ShardFiles:
@@ -61,7 +67,7 @@ def find_failed(config: Config, reasons: Iterable[str]) -> Found:
     """What failed for one of `reasons`, in the shards of the run.
 
     UserError when such a shard was made with other settings, of other videos or below another root than `config` and
-    the tables ask for now: Snakemake will make all of it anew.
+    the tables ask for now: Snakemake will make all of it anew. UserError, too, for a table that is missing or broken.
     """
     found, reasons = Found(), set(reasons)
     for shard in range(config.corpus.shards):
@@ -69,12 +75,18 @@ def find_failed(config: Config, reasons: Iterable[str]) -> Found:
         if not files.status.is_file():
             found.unfinished.append(shard)
             continue
-        failed = Counter(pq.read_table(files.status, columns=["reason"])["reason"].to_pylist())
-        if failed := Counter({reason: count for reason, count in failed.items() if reason in reasons}):
-            there = files.tar.is_file()
-            (found.again if there else found.removed)[shard] = failed
-            if there:
-                _identity(config, files)
+        try:
+            failed = Counter(pq.read_table(files.status, columns=["reason"])["reason"].to_pylist())
+            if failed := Counter({reason: count for reason, count in failed.items() if reason in reasons}):
+                there = files.tar.is_file()
+                (found.again if there else found.removed)[shard] = failed
+                if there:
+                    _identity(config, files)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UserError(
+                f"shard {shard:03d}: a table cannot be read ({error}); make what is broken anew "
+                "(snakemake --cores all --forcerun FILE), then call this again"
+            ) from None
     return found
 
 
@@ -98,15 +110,19 @@ def _identity(config: Config, files: ShardFiles) -> dict[str, Any]:
 
 
 def prepare(config: Config, shard: int, reasons: Iterable[str]) -> None:
-    """Make a shard of `find_failed(...).again` ready: the next run does its extract_frames, for those videos alone."""
+    """Make a shard of `find_failed(...).again` ready: the next run does its extract_frames, for those videos alone.
+
+    What was asked for before, and no run has done yet, is asked for still.
+    """
     files = files_of(config, shard)
-    made_of = _identity(config, files)
+    made_of, request, reasons = _identity(config, files), request_of(config, shard), set(reasons)
+    if files.journal.exists() and request.exists():
+        reasons.update(read_json(request)["reasons"])
     with FrameShard(files.tar) as frames:
-        adopt(files.journal, made_of, files.tar, _kept(files.status, frames, set(reasons)))
-    counts = files.tar.with_name(RETRIES)
-    so_far = read_json(counts) if counts.exists() else {}
-    number = f"{shard:03d}"
-    write_json(counts, {**so_far, number: so_far.get(number, 0) + 1})
+        adopt(files.journal, made_of, files.tar, _kept(files.status, frames, reasons))
+    # With the time, as Snakemake takes a small input with the same content for unchanged.
+    now = datetime.now().astimezone().isoformat()
+    write_json(request, {"asked": now, "reasons": sorted(reasons)})
 
 
 def _kept(status: Path, frames: FrameShard, reasons: set[str]) -> Iterator[tuple]:

@@ -110,14 +110,14 @@ class FrameShard:
         return list(self._members)
 
     def places(self, video: int) -> list[tuple[int, int]]:
-        """Where in the tar its frames are: (offset, length) in bytes."""
+        """Where in the tar its frames are, in order: (offset, length) in bytes; UserError when it has none."""
+        if video not in self._members:
+            raise UserError(f"{self.path}: no frames of video {video}; its status row tells why")
         return self._members[video]
 
     def jpegs(self, video: int) -> list[bytes]:
         """The frames of a video as JPEG, in order; UserError when it has none."""
-        if video not in self._members:
-            raise UserError(f"{self.path}: no frames of video {video}; its status row tells why")
-        return [self._map[start : start + size] for start, size in self._members[video]]
+        return [self._map[start : start + size] for start, size in self.places(video)]
 
     def close(self) -> None:
         self._map.close()

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -115,17 +115,26 @@ def _check_space(settings: Settings, files: ShardFiles, clips: list[Clip], todo:
 def _decode(
     clips: list[Clip], lengths: dict, settings: Settings, root: Path, pool, progress: Progress
 ) -> Iterator[tuple[Clip, dict, list[bytes]]]:
-    """Every clip as it is finished, with its row (STATUS without what the corpus table knows) and its frames."""
+    """Every clip as it is finished, with its row (STATUS without what the corpus table knows) and its frames.
+
+    A decoder that takes its process along is a failed one, too: the next one gets the clip.
+    """
     found, lost = find_files(clips, root)
     for clip, answer in lost:
         yield _finished(clip, answer, 0.0, progress)
     if not found:
         return
     with pool:
-        for clip, answer, seconds in pool.run((some, settings) for some in group(found, lengths)):
-            if isinstance(answer, Failure):
-                answer = Extracted(reason=answer.reason, detail=answer.detail)
-            yield _finished(clip, answer, seconds, progress)
+        while found:
+            again = []
+            for clip, answer, seconds in pool.run((some, settings) for some in group(found, lengths)):
+                if isinstance(answer, Failure) and len(settings.decoders) > 1:
+                    again.append(clip)
+                    continue
+                if isinstance(answer, Failure):
+                    answer = Extracted(reason=answer.reason, detail=answer.detail)
+                yield _finished(clip, answer, seconds, progress)
+            found, settings = again, replace(settings, decoders=settings.decoders[1:])
 
 
 def _finished(

@@ -84,10 +84,9 @@ def read_run(name: str) -> Run:
             + (f"; there are {', '.join(others)}" if others else "")
             + ". Call this in the folder in which snakemake was started, with `run:` of the config file"
         )
-    with file.open(encoding="utf-8") as handle:
-        alive = _is_locked(
-            handle.fileno()
-        )  # asked first: a run that ends meanwhile has written all its lines
+    with file.open(encoding="utf-8", errors="replace") as handle:
+        # Asked first: a run that ends meanwhile has written all its lines.
+        alive = _is_locked(handle.fileno())
         # A line that is being written has no end yet.
         lines = [line for line in handle if line.endswith("\n")]
     try:

@@ -7,7 +7,7 @@ from itertools import islice, tee
 from pathlib import Path
 
 from workflow_scripts.lib.corpus.adapters._lines import text_lines
-from workflow_scripts.lib.corpus.annotations import Problem
+from workflow_scripts.lib.corpus.annotations import Problem, readable
 from workflow_scripts.lib.errors import UserError
 
 
@@ -94,6 +94,10 @@ def _header(
         header = [name.casefold() for name in header]
     found = ", ".join(header) or "none"
     if missing := [name for name in required if name not in header]:
+        if readable(found) != found:
+            raise UserError(
+                f"{path}:1: the file is not UTF-8, found the columns: {readable(found)}; save it as UTF-8"
+            )
         raise UserError(
             f"{path}:1: no column {' and '.join(missing)}; found the columns: {found}. The first line names the "
             f"columns, separated by commas: {', '.join(required)}" + _if_you_like(optional)

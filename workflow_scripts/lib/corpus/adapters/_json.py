@@ -109,10 +109,10 @@ def json_file(path: Path, make: Make) -> AnnotatedVideo | Problem:
 
 
 def made(make: Make, row: Any, number: int) -> AnnotatedVideo | Problem:
-    """What `make` gives for a row that must be an object; a `bad_row` where it raises ValueError."""
+    """What `make` gives for a row that must be an object; a `bad_row` where it raises ValueError or OverflowError."""
     try:
         return make(as_object(row), number)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         return Problem(number, "bad_row", str(error))
 
 

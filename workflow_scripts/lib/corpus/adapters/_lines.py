@@ -30,6 +30,12 @@ def _opened(path: Path, newline: str) -> Iterator[TextIO]:
         with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline=newline) as handle:
             yield handle
     except OSError as error:
-        raise UserError(
-            f"{path}: the annotation file cannot be read ({error.strerror}); set corpus.annotations to one that can"
-        ) from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path | str, error: OSError) -> UserError:
+    """What is raised for a file that cannot be opened."""
+    return UserError(
+        f"{path}: the annotation file cannot be read ({error.strerror}); set corpus.annotations, or the option that "
+        "names it, to one that can"
+    )

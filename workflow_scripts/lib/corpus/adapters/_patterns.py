@@ -31,7 +31,7 @@ class PathPattern:
             )
         try:
             pattern.format_map(dict.fromkeys(fields, "0"))
-        except (ValueError, LookupError) as error:
+        except (ValueError, LookupError, AttributeError) as error:
             raise UserError(f"corpus.options.video_path: {pattern!r} cannot be filled in: {error}") from None
         self.pattern = pattern
 

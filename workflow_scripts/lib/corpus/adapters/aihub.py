@@ -28,7 +28,7 @@ from pydantic import Field
 
 from workflow_scripts.lib.config_types import Language, Text
 from workflow_scripts.lib.corpus.adapters._folders import Folder, is_video, walk
-from workflow_scripts.lib.corpus.adapters._json import json_file, name, short
+from workflow_scripts.lib.corpus.adapters._json import as_object, json_file, name, short
 from workflow_scripts.lib.corpus.annotations import (
     Adapter,
     AdapterOptions,
@@ -140,10 +140,10 @@ def _captions(row: dict, options: AiHubOptions) -> list[Caption]:
 
 
 def _at(value: Any, path: str) -> Any:
-    """What lies at a dotted path; None when nothing does."""
+    """What lies at a dotted path; None when nothing does. ValueError when a key is there twice on the way."""
     for key in path.split("."):
         if isinstance(value, dict):
-            value = value.get(key)
+            value = as_object(value).get(key)
         elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
             value = value[int(key)]
         else:

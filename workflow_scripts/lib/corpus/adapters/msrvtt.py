@@ -44,6 +44,10 @@ def read_msrvtt(path: Path, options: MsrVttOptions) -> Iterator[AnnotatedVideo |
     """The videos in their order. UserError when the file is not of this form or a file cannot be opened."""
     place = PathPattern(options.video_path, ["video_id"], path)
     document = load_document(path, dict)
+    try:
+        as_object(document)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; put its members together") from None
     videos: dict[str, AnnotatedVideo] = {}
     for number, row in enumerate(_rows(document, "videos", path), start=1):
         video = made(partial(_video, place), row, number)

@@ -13,7 +13,8 @@ from workflow_scripts.lib.frames.reasons import VideoError
 # Formats that are lists of other files, or text drawn as pictures: no video of anybody's corpus.
 NOT_VIDEO = {"hls", "dash", "concat", "sdp", "tty", "ffmetadata", "imf"}
 PICTURES = {"image2", "ico"}  # and "jpeg_pipe", "png_pipe" ..., by their ending
-PICTURE_BRANDS = {"avif", "heic", "heix", "mif1"}  # in the container of mp4; a large one is stored as many small streams
+# Pictures in the container of mp4, a large one as many small streams, of which one alone is a part of it.
+PICTURE_BRANDS = {"avif", "heic", "heix", "mif1"}
 MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"sidx", b"moof", b"pnot"}
 # A header that claims more than this is not believed (seen: 39 hours for 30 frames).
 BELIEVABLE_S = 12 * 3600

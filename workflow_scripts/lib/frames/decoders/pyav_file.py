@@ -116,8 +116,8 @@ class PyavFile:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     yield packet
-        except IndexError:  # behind the last packet PyAV trips over streams that it met on the way (mpeg ps and ts)
-            return
+        except IndexError:
+            return  # behind the last packet PyAV may trip over streams that came up on the way (mpeg ps and ts)
         except (av.error.FFmpegError, OSError) as error:
             if isinstance(error, MemoryError):
                 raise
