@@ -9,7 +9,10 @@ from benchmarks.rounds import Turns
 OURS, BARE, OPENCV, FAST = "ours, exact", "bare PyAV loop", "OpenCV read", "ours, fast"
 OF_BARE, OF_TWO, OF_OPENCV, OF_OPENCV_DENSE, OF_EXACT = 0.9, 1.85, 1.0, 2.0, 1.8
 LONG_S, DENSE_GOP = 20, 60  # from there on a clip is long; up to there its keyframes are dense
-FAST_OFF, FAST_DIFFERENCE = 1, 5.0  # frames; of 0..255, in the mean: as `frames.decode_quality` tells its users
+FAST_OFF, FAST_DIFFERENCE = (
+    1,
+    5.0,
+)  # frames; of 0..255, in the mean: as `frames.decode_quality` tells its users
 GROWTH_MB = 1.0  # resident memory a thousand videos
 SHARED = 0.05  # of the processors' time used by others: from there on wall time tells little about us
 

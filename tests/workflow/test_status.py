@@ -20,7 +20,7 @@ def hold(input, output, params, wildcards, *rest, **more):
         raise ValueError("not mended")
     while wildcards.shard == "001" and not Path("go").exists():
         time.sleep(0.05)
-    make_outputs(input, output)
+    make_outputs(input, output, params)
 
 for each in workflow.rules:
     if each.name == "extract_frames":

@@ -9,7 +9,7 @@ import pytest
 
 from workflow_scripts.lib.config import CorpusConfig
 from workflow_scripts.lib.corpus import digests as module
-from workflow_scripts.lib.corpus.digests import annotations_state, shard_digests
+from workflow_scripts.lib.corpus.digests import annotations_state, shard_digests, shards_to_make
 from workflow_scripts.lib.errors import UserError
 
 
@@ -140,6 +140,17 @@ def test_file_names_that_are_not_utf8_do_not_stop_the_plan(tmp_path):
         (tmp_path / "videos" / os.fsdecode(name)).write_text("a caption")
     config = CorpusConfig(name="c", adapter="folder", annotations=tmp_path / "videos")
     assert len(digests_of(config, tmp_path / "cache.json")) == 1
+
+
+def test_shards_to_make_are_those_of_another_digest_or_without_a_table(tmp_path):
+    assert shards_to_make(["a", "b", "c"], tmp_path) == ["000", "001", "002"]
+    for shard, digest in enumerate("abc"):
+        (tmp_path / f".digest_{shard:03d}.txt").write_text(digest)
+        (tmp_path / f"videos_{shard:03d}.parquet").touch()
+        (tmp_path / f"captions_{shard:03d}.parquet").touch()
+    assert shards_to_make(["a", "b", "c"], tmp_path) == []
+    (tmp_path / "captions_002.parquet").unlink()
+    assert shards_to_make(["a", "x", "c", "d"], tmp_path) == ["001", "002", "003"]
 
 
 def test_a_long_reading_says_how_far_it_is(tmp_path, monkeypatch, capfd):

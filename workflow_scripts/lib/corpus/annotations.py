@@ -15,7 +15,7 @@ SPLITS = ("train", "val", "test")
 # Every kind of problem an annotation can have, and what is to be done about it.
 PROBLEMS = {
     "bad_row": "mend the row or remove it",
-    "bad_encoding": "save the file as UTF-8",
+    "bad_encoding": "save the annotations as UTF-8; where it is the name of a file, rename that",
     "empty_caption": "write the caption or remove it",
     "no_caption": "give the video a caption or remove it",
     "duplicate_video": "put all captions of a video into consecutive rows, and each video in once",

@@ -114,6 +114,10 @@ def test_no_caption_names_the_places_where_texts_are(tmp_path):
             ("x.json", 1, "bad_row", "the key `caption` is there more than once"),
         ),
         (
+            {"x.json": '{"caption": {"korean": "a", "korean": "b"}}'},
+            ("x.json", 1, "bad_row", "the key `korean` is there more than once"),
+        ),
+        (
             {"x.json": {"description": 3}},
             ("x.json", 1, "bad_row", "a text is expected at description; found 3"),
         ),

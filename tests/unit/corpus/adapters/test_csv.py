@@ -77,3 +77,8 @@ def test_a_stray_quote_after_many_good_rows_is_told_with_its_line(tmp_path):
 def test_a_column_that_is_nearly_called_so_is_refused(tmp_path):
     with pytest.raises(UserError, match="unknown column duration; write duration_s"):
         rows(tmp_path, "video,caption,duration\na.mp4,x,3\n")
+
+
+def test_a_header_that_is_no_utf8_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"not UTF-8.*save it as UTF-8"):
+        rows(tmp_path, "video,caption\na.mp4,x\n".encode("utf-16"))

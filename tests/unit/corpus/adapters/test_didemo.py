@@ -71,3 +71,10 @@ def test_bad_row_hides_no_other(tmp_path, bad, kind, what):
 def test_broken_json_is_refused_with_its_place(tmp_path):
     with pytest.raises(UserError, match=r"didemo\.json:2"):
         read("didemo", tmp_path / "didemo.json", '[{"video": "a.mp4"},\n')
+
+
+def test_a_segment_too_large_for_a_time_is_a_bad_row(tmp_path):
+    huge = row([[10**400, 10**400]]) | {"num_segments": None}
+    videos, problems = annotations(tmp_path, [huge, row(video="b.mp4")])
+    assert [video.path for video in videos] == ["b.mp4"]
+    assert [problem[:2] for problem in problems] == [(1, "bad_row")]

@@ -107,3 +107,8 @@ def test_a_bad_row_hides_no_other(tmp_path, more_videos, more_sentences, problem
 def test_another_document_is_told_with_its_keys(tmp_path):
     with pytest.raises(UserError, match="no list `sentences`; found the keys: info, videos, sentences"):
         annotations(tmp_path, sentences=None)
+
+
+def test_a_list_that_is_there_twice_is_not_dropped(tmp_path):
+    with pytest.raises(UserError, match=r"msrvtt\.json: the key `videos` is there more than once"):
+        read("msrvtt", tmp_path / "msrvtt.json", '{"videos": [], "sentences": [], "videos": []}')

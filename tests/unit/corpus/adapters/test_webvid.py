@@ -74,15 +74,16 @@ def test_another_place_of_the_videos(tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "says"),
     [
-        ("videos/{page_dir}/{videoid}.mp4", "needs page_dir; the rows have videoid, name"),
+        ("videos/{page_dir}/{videoid}.mp4", "needs page_dir; the rows have videoid, name, name.x"),
         ("{videoid", "is no pattern"),
         ("{}.mp4", "needs a name"),
         ("{videoid:d}.mp4", "cannot be filled in"),
+        ("{name.x}.mp4", "cannot be filled in"),
     ],
 )
 def test_a_pattern_that_the_rows_cannot_fill(tmp_path, pattern, says):
     with pytest.raises(UserError, match=says):
-        rows(tmp_path, "videoid,name\n101,A horse.\n", video_path=pattern)
+        rows(tmp_path, "videoid,name,name.x\n101,A horse.,\n", video_path=pattern)
 
 
 def test_a_missing_column_is_told_with_those_found(tmp_path):
