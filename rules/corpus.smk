@@ -96,11 +96,6 @@ rule ingest_corpus:
 
 
 rule corpus_shard:
-    # There is a job for the shards that are to be made. The others are files without a rule, like the annotations: no
-    # ingest starts them again, not for a video added at the end and not for a run that failed. (As ancient inputs,
-    # they would all be made anew when a failed ingest has left no tables.)
-    wildcard_constraints:
-        shard="|".join(SHARDS_TO_MAKE) or "none",
     input:
         videos=rules.ingest_corpus.output.videos,
         captions=rules.ingest_corpus.output.captions,
@@ -112,6 +107,11 @@ rule corpus_shard:
         f"{LOGS}/corpus_shard/{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/corpus_shard/{{shard}}.tsv"
+    # There is a job for the shards that are to be made. The others are files without a rule, like the annotations: no
+    # ingest starts them again, not for a video added at the end and not for a run that failed. (As ancient inputs,
+    # they would all be made anew when a failed ingest has left no tables.)
+    wildcard_constraints:
+        shard="|".join(SHARDS_TO_MAKE) or "none",
     conda:
         "../envs/vidloom.yaml"
     resources:
