@@ -130,3 +130,14 @@ def seconds(value: object) -> float | None:
         return float(value)
     except (ValueError, OverflowError):
         raise ValueError(f"a number of seconds is expected, found {str(value)!r}") from None
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: no lone surrogates, which stand for undecodable bytes."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

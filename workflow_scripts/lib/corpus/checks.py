@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workflow_scripts.lib.config import CorpusConfig
 from workflow_scripts.lib.corpus.adapters import ADAPTERS
-from workflow_scripts.lib.corpus.annotations import SPLITS, AnnotatedVideo, Caption, Problem
+from workflow_scripts.lib.corpus.annotations import SPLITS, AnnotatedVideo, Caption, Problem, is_text
 from workflow_scripts.lib.corpus.roots import CorpusRoot, composed
 from workflow_scripts.lib.corpus.seen import Seen
 from workflow_scripts.lib.keys import caption_key
@@ -117,7 +117,7 @@ class _Checks:
         """Of what the annotation says about the video."""
         names = [name for name in (video.path, video.id, video.source) if name]
         for name in names:
-            if not name.isascii() and not _is_text(name):
+            if not name.isascii() and not is_text(name):
                 return "bad_encoding", f"{name!r} is not UTF-8"
         if not video.path or "\0" in video.path:
             return "bad_row", f"{video.path!r} is no video path"
@@ -153,7 +153,7 @@ class _Checks:
     def _caption(self, caption: Caption, video: AnnotatedVideo) -> dict | tuple[str, str]:
         """Its row, but for what depends on the index; or the kind and words of its problem."""
         attributes = list(caption.attributes.items()) if caption.attributes else []
-        if not _is_text(caption.text) or (attributes and not all(map(_is_text, chain(*attributes)))):
+        if not is_text(caption.text) or (attributes and not all(map(is_text, chain(*attributes)))):
             return "bad_encoding", f"the caption {caption.text!r} is not UTF-8"
         text = " ".join(caption.text.split())  # caption files have a line a caption
         if not text:
@@ -184,17 +184,6 @@ class _Checks:
             "end_s": end,
             "attributes": attributes,
         }
-
-
-def _is_text(text: str) -> bool:
-    """Whether it can be written as UTF-8: no lone surrogates, which stand for undecodable bytes."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _bad_times(start: float | None, end: float | None) -> str | None:

@@ -83,7 +83,8 @@ def ingest(config: CorpusConfig, videos: Path, captions: Path, problems: Path) -
             _write_tables(config, videos, captions, log)
         except UserError as error:
             failure = error
-    print(f"{', '.join(map(str, files))}: {log.summary()}; {problems}", flush=True)
+    if log.kinds or not failure:
+        print(f"{', '.join(map(str, files))}: {log.summary()}; {problems}", flush=True)
     if failure:
         raise failure
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workflow_scripts.lib.corpus.adapters.webvid import ADAPTER
-from workflow_scripts.lib.corpus.annotations import Problem
+from workflow_scripts.lib.corpus.annotations import Problem, is_text
 
 
 class CaptionTexts:
@@ -39,12 +39,8 @@ class CaptionTexts:
 
     def _read(self, file: Path) -> Iterator[tuple[str, str]]:
         for video in ADAPTER.read(file, ADAPTER.options(video_path="{videoid}")):
-            if isinstance(video, Problem) or not _is_utf8(video.path + video.captions[0].text):
+            if isinstance(video, Problem) or not is_text(video.path + video.captions[0].text):
                 self.unreadable += 1
             else:
                 self.rows += 1
                 yield video.path, " ".join(video.captions[0].text.split())
-
-
-def _is_utf8(text: str) -> bool:
-    return text.encode("utf-8", "ignore").decode() == text

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import numpy as np
 
-from workflow_scripts.lib.corpus.annotations import readable
+from workflow_scripts.lib.corpus.annotations import is_text, readable
 from workflow_scripts.lib.corpus.seen import HashTable
 from workflow_scripts.lib.corpus.tables import SPLITS
 
@@ -107,7 +107,7 @@ class Checks:
 
     def _id_problem(self, video: ImportedVideo) -> tuple[str, str] | None:
         """Kind and words; gives the video its name where there is none."""
-        if not video.id.strip() or video.id.encode("utf-8", "ignore").decode() != video.id:
+        if not video.id.strip() or not is_text(video.id):
             return "bad_id", "the id is empty, or not UTF-8"
         here = SPLITS.index(video.split)
         first = self.ids.add(video.id, here)
