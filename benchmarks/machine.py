@@ -38,17 +38,6 @@ def _processor() -> str | None:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
 
 
-def peak_rss() -> float:
-    """The most memory that this process has held resident so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MB
-
-
-def rss_now() -> float:
-    """Memory that this process holds resident now, MB (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def cpu_seconds() -> float:
     """CPU seconds, user and system, of this process and of its children that have ended."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
