@@ -11,8 +11,8 @@ demo: env          ## the whole pipeline on the synthetic corpus, on the CPU
 	snakemake --cores $(CORES)
 	@echo "Open results/demo/report/index.html"
 
-test: env          ## the fast tests
-	python -m pytest -m "not slow and not demo"
+test: env          ## the fast tests, a file a process
+	OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow and not demo"
 
 test-slow: env     ## the others that need nothing else
 	python -m pytest -m "slow and not demo"

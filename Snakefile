@@ -13,10 +13,21 @@ if not workflow.overwrite_configfiles:
 
 include: "rules/common.smk"
 include: "rules/config.smk"
-include: "rules/corpus.smk"
-include: "rules/frames.smk"
-include: "rules/clip.smk"
-include: "rules/features.smk"
+
+
+if CONFIG.corpus.is_imported:
+
+    # Instead of videos there are features, which were extracted elsewhere.
+    include: "rules/import.smk"
+
+else:
+
+    include: "rules/corpus.smk"
+    include: "rules/frames.smk"
+    include: "rules/clip.smk"
+    include: "rules/features.smk"
+
+
 include: "rules/retrieval.smk"
 include: "rules/captioner.smk"
 include: "rules/report.smk"
@@ -27,3 +38,6 @@ rule all:
     input:
         f"{RESULTS}/report/index.html",
         f"{RESULTS}/metrics.json",
+        all_features(),
+        all_captions(),
+        encoder_sections(),

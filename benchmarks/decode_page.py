@@ -15,21 +15,9 @@ def page(result: dict) -> str:
         f"{task['frames']} frames of each clip to {task['size'][0]}x{task['size'][1]}, as JPEG; {task['rounds']} rounds. "
         "Ratios can be compared between machines, absolute figures cannot.",
         "## Targets",
-        _table(
-            ["target", "measured", "needed", "worst case", ""],
-            (
-                [
-                    row["target"],
-                    row["measured"],
-                    row["needed"],
-                    row["where"],
-                    "pass" if row["passed"] else "FAIL",
-                ]
-                for row in result["verdict"]
-            ),
-        ),
+        verdict_table(result["verdict"]),
         "## Clips",
-        _table(
+        table(
             ["clip", "picture", "frames", "kbit/s"],
             (
                 [clip["name"], f"{clip['width']}x{clip['height']}", clip["frames"], clip["bitrate"] // 1000]
@@ -43,7 +31,7 @@ def page(result: dict) -> str:
         "## Whole shards",
         "From files to a tar of JPEG: all clips, several copies each. Ours includes the start of its processes, limits "
         "of time and memory, the journal and the status table; the bare loop forks, and writes the tar.",
-        _table(
+        table(
             ["", "processes", "clips", "CPU s a clip", "clips/s (wall)"],
             (
                 [row["shard"], row["processes"], row["clips"], row["cpu_s_a_clip"], row["clips_a_s"]]
@@ -79,7 +67,7 @@ def _readers(result: dict, clip: str) -> str:
         "reader", "processes", "CPU s a clip", "clips/CPU s", "clips/s (wall)", "speed over ours, exact",
         "frames", "mean abs. difference", "frames off",
     ]  # fmt: skip
-    return f"### {clip}\n\n" + _table(head, lines)
+    return f"### {clip}\n\n" + table(head, lines)
 
 
 def _missing(result: dict) -> str:
@@ -103,7 +91,21 @@ def _memory(memory: dict) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
+def verdict_table(verdict: Iterable[dict]) -> str:
+    """Targets with what was measured."""
+    rows = (
+        [*(row[column] for column in ("target", "measured", "needed", "where")), _passed(row)]
+        for row in verdict
+    )
+    return table(["target", "measured", "needed", "worst case", ""], rows)
+
+
+def _passed(row: dict) -> str:
+    return "pass" if row["passed"] else "FAIL"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
         "| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |" for line in lines

@@ -42,7 +42,7 @@ def judge(
         _least("clips/s of exact over the bare loop, 2 processes", OF_BARE, names, against(BARE, 2)),
         _least("clips/s of a whole shard over the bare loop", OF_BARE, list(ratios), ratios.get),
         _least(f"2 processes over 1, decoding ({terms} time)", OF_TWO, names, two),
-        _row(
+        at_least(
             f"2 processes over 1, whole shard ({terms} time)",
             OF_TWO,
             _scaling(one, both, others),
@@ -82,10 +82,11 @@ def _paired(slower: list[float], faster: list[float]) -> float:
 
 def _least(target: str, needed: float, cases: list[str], measured: Callable[[str], float]) -> dict:
     worst = min(cases, key=measured)
-    return _row(target, needed, measured(worst), worst)
+    return at_least(target, needed, measured(worst), worst)
 
 
-def _row(target: str, needed: float, measured: float, where: str) -> dict:
+def at_least(target: str, needed: float, measured: float, where: str) -> dict:
+    """A row of a verdict."""
     return {
         "target": target,
         "measured": round(measured, 3),
@@ -97,13 +98,17 @@ def _row(target: str, needed: float, measured: float, where: str) -> dict:
 
 def _most(target: str, most: float, found: dict[str, float | None]) -> dict:
     worst = max(found, key=lambda case: float("inf") if found[case] is None else found[case])
-    passed = found[worst] is not None and found[worst] <= most
+    return at_most(target, most, found[worst], worst)
+
+
+def at_most(target: str, most: float, measured: float | None, where: str) -> dict:
+    """A row of a verdict."""
     return {
         "target": target,
-        "measured": found[worst],
+        "measured": measured,
         "needed": f"at most {most:g}",
-        "where": worst,
-        "passed": passed,
+        "where": where,
+        "passed": measured is not None and measured <= most,
     }
 
 

@@ -41,7 +41,7 @@ if CONFIG.captioner.enabled:
 
     rule train_captioner_stage1:
         input:
-            features=feature_index(CONFIG.captioner.encoder),
+            features=feature_index(CONFIG.captioner.encoder, "video"),
             captions=CAPTIONS,
             status=STATUS,
             language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
@@ -85,7 +85,7 @@ if CONFIG.captioner.enabled:
     rule train_captioner_stage2:
         input:
             stage1=rules.train_captioner_stage1.output.model,
-            features=feature_index(CONFIG.captioner.encoder),
+            features=feature_index(CONFIG.captioner.encoder, "video"),
             captions=CAPTIONS,
             status=STATUS,
             language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
@@ -130,7 +130,7 @@ if CONFIG.captioner.enabled:
     rule generate_captions:
         input:
             model=rules.train_captioner_stage2.output.model,
-            features=feature_index(CONFIG.captioner.encoder),
+            features=feature_index(CONFIG.captioner.encoder, "video"),
             captions=CAPTIONS,
             status=STATUS,
             language_model=(rules.make_demo_language_model.output if DEMO_LM else []),

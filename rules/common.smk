@@ -6,9 +6,11 @@ from pathlib import Path
 # The package lies beside the Snakefile, from whatever folder Snakemake is called.
 sys.path.insert(0, str(workflow.basedir))
 
-from workflow_scripts.lib.config import freeze, parse_config
+from workflow_scripts.lib.config import freeze, freeze_side, parse_config
+from workflow_scripts.lib.corpus.tables import SPLITS
 from workflow_scripts.lib.environment import hold_run_lock, use_this_checkout
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.features.encoders.section import running_flags
 from workflow_scripts.lib.status.record import record_run
 
 use_this_checkout()
@@ -26,6 +28,16 @@ BENCHMARKS = f"benchmarks-out/{CONFIG.run}"
 
 N_SHARDS = CONFIG.corpus.shards
 SHARDS = [f"{shard:03d}" for shard in range(N_SHARDS)]
+
+# The tables that later stages read: videos, captions, and what became of decoding each video, where there are videos.
+CORPUS = f"{RESOURCES}/corpus"
+FRAMES = f"{RESOURCES}/frames"
+VIDEOS = expand(f"{CORPUS}/videos_{{shard}}.parquet", shard=SHARDS)
+CAPTIONS = expand(f"{CORPUS}/captions_{{shard}}.parquet", shard=SHARDS)
+STATUS = expand(
+    f"{FRAMES}/status_{{shard}}.parquet",
+    shard=[] if CONFIG.corpus.is_imported else SHARDS,
+)
 
 # One command for any number of GPUs. The count is a resource, set in a profile, so that
 # going from one GPU to four does not invalidate a model (resources are no rerun trigger).
@@ -48,7 +60,9 @@ wildcard_constraints:
     # features of a model trained in this run belong to the run, those of others to the corpus
     features=f"({RESOURCES}|{RESULTS})/features",
     # the corpus has these three
-    split="train|val|test",
+    split="|".join(SPLITS),
+    # what an encoder has read
+    side="video|text",
     # a section of the config
     section="corpus|frames|clip|retrieval|captioner|report",
     # where frozen sections lie
@@ -62,11 +76,12 @@ def frozen(section):
 
 
 def folder_of(name):
-    """For `params`: the folder of the first input of that name. Hundreds of shards travel as a folder and a count."""
+    """For `params`: the folder of the first input of that name, if any. Hundreds of shards travel as a folder and a count."""
 
     def folder(wildcards, input):
         files = getattr(input, name)
-        return str(Path(files if isinstance(files, str) else files[0]).parent)
+        first = files if isinstance(files, str) else next(iter(files), None)
+        return str(Path(first).parent) if first else []
 
     return folder
 
@@ -77,9 +92,62 @@ def feature_root(encoder):
     return f"{RESULTS if trained else RESOURCES}/features/{encoder}"
 
 
-def feature_index(encoder):
-    """The file that says that all shards of an encoder are there."""
-    return f"{feature_root(encoder)}/video_manifest.json"
+def feature_index(encoder, side):
+    """The file that says that all shards of an encoder are there; the side is video or text."""
+    return f"{feature_root(encoder)}/{side}_meta.json"
+
+
+def caption_tables(encoder):
+    """The captions, by split, of the videos that have features of an encoder."""
+    return [f"{feature_root(encoder)}/captions_{split}.arrow" for split in SPLITS]
+
+
+def all_captions():
+    """The captions of every encoder that sees videos, used or not: what code of one's own starts from."""
+    return [
+        table
+        for encoder in CONFIG.features.encoders
+        if "video" in encoder.sides()
+        for table in caption_tables(encoder.name)
+    ]
+
+
+def caption_files(root):
+    """The same as text, one caption a line, as GMMFormer-style code reads them."""
+    name = CONFIG.corpus.name
+    return [f"{root}/TextData/{name}{split}.caption.txt" for split in SPLITS]
+
+
+def all_features():
+    """The index of every encoder that the config lists, used or not."""
+    return [
+        feature_index(encoder.name, side)
+        for encoder in CONFIG.features.encoders
+        for side in encoder.sides()
+    ]
+
+
+def trained_clip_of(wildcards):
+    """The model of this run, for the encoders that are it."""
+    kind = CONFIG.features.encoder(wildcards.encoder).kind
+    return TRAINED_CLIP if kind == "trained_clip" else []
+
+
+def how_to_run(wildcards, input):
+    """For `params`: batch size and the like, and the number of shards, to tell the space that all of them take. Since
+    it takes `input`, Snakemake does not compare it: no edit of these starts a job again.
+    """
+    flags = running_flags(CONFIG.features.encoder(wildcards.encoder))
+    return f"{flags} --shards {N_SHARDS}"
+
+
+def encoder_sections():
+    """The whole section of every encoder that runs here: what verify_features encodes again by."""
+    return [
+        f"{feature_root(encoder.name)}/encoder.yaml"
+        for encoder in CONFIG.features.encoders
+        if encoder.kind != "imported"
+    ]
 
 
 onstart:

@@ -7,6 +7,7 @@ Each is written anew only when its value changes: editing a comment, or another 
 localrules:
     freeze_config,
     freeze_encoder,
+    freeze_side,
 
 
 rule freeze_config:
@@ -23,7 +24,7 @@ rule freeze_config:
 
 
 rule freeze_encoder:
-    # An encoder's own part of the config, so that editing one leaves the features of the others alone.
+    # An encoder's own part of the config, for people and for verify_features.
     output:
         "{features}/{encoder}/encoder.yaml",
     log:
@@ -32,5 +33,21 @@ rule freeze_encoder:
         "../envs/vidloom.yaml"
     params:
         text=lambda wildcards: freeze(CONFIG.features.encoder(wildcards.encoder)),
+    shell:
+        "printf %s {params.text:q} >{output:q} 2>{log:q}"
+
+
+rule freeze_side:
+    # What of it decides about the features of frames, or of captions: other keys of it make none of them again.
+    output:
+        "{features}/{encoder}/encoder_{side}.yaml",
+    log:
+        f"{LOGS}/freeze_side/{{features}}/{{encoder}}/{{side}}.log",
+    conda:
+        "../envs/vidloom.yaml"
+    params:
+        text=lambda wildcards: freeze_side(
+            CONFIG.features.encoder(wildcards.encoder), wildcards.side
+        ),
     shell:
         "printf %s {params.text:q} >{output:q} 2>{log:q}"

@@ -3,8 +3,8 @@
 from workflow_scripts.lib.corpus.checks import default_root
 from workflow_scripts.lib.corpus.digests import (
     annotations_state,
-    shard_digests,
-    shards_to_make,
+    table_digests,
+    tables_to_make,
 )
 
 DEMO_CORPUS = CONFIG.corpus.adapter == "demo"
@@ -14,20 +14,18 @@ if DEMO_CORPUS:  # It names no annotations: make_demo_corpus writes them.
     CONFIG = CONFIG.model_copy(update={"corpus": corpus_there})
 ANNOTATIONS = [str(file) for file, _ in CONFIG.corpus.annotation_files()]
 CORPUS_ROOT = str(default_root(CONFIG.corpus))
-CORPUS = f"{RESOURCES}/corpus"
-CAPTIONS = expand(f"{CORPUS}/captions_{{shard}}.parquet", shard=SHARDS)
-VIDEOS = expand(f"{CORPUS}/videos_{{shard}}.parquet", shard=SHARDS)
+PROBLEMS = f"{RESOURCES}/ingest/problems.jsonl"
 
-# What each shard is made of, read from the annotations before the DAG is built: this decides which shards
-# an edit of the annotations touches.
+# What the tables of each shard are made of, read from the annotations before the DAG is built: this decides which
+# of them an edit of the annotations touches.
 try:
     ANNOTATIONS_STATE = annotations_state(CONFIG.corpus)
-    SHARD_DIGESTS = shard_digests(
+    TABLE_DIGESTS = table_digests(
         CONFIG.corpus, ANNOTATIONS_STATE, cache=f"{RESOURCES}/.shard_digests.json"
     )
 except UserError as error:
     raise WorkflowError(str(error)) from None
-SHARDS_TO_MAKE = shards_to_make(SHARD_DIGESTS, Path(CORPUS))
+TABLES_TO_MAKE = tables_to_make(TABLE_DIGESTS, Path(CORPUS))
 
 
 if DEMO_CORPUS:
@@ -74,7 +72,7 @@ rule ingest_corpus:
     output:
         videos=f"{RESOURCES}/ingest/videos.parquet",
         captions=f"{RESOURCES}/ingest/captions.parquet",
-        problems=f"{RESOURCES}/ingest/problems.jsonl",
+        problems=PROBLEMS,
     log:
         f"{LOGS}/ingest_corpus.log",
     benchmark:
@@ -96,37 +94,38 @@ rule ingest_corpus:
 
 
 rule corpus_shard:
+    # A table (videos_007) of one shard. Videos and captions are apart, so that mending a caption leaves the frames,
+    # and what is made of them, as they are.
     input:
-        videos=rules.ingest_corpus.output.videos,
-        captions=rules.ingest_corpus.output.captions,
+        lambda wildcards: f"{RESOURCES}/ingest/{wildcards.table.split('_')[0]}.parquet",
     output:
-        videos=f"{CORPUS}/videos_{{shard}}.parquet",
-        captions=f"{CORPUS}/captions_{{shard}}.parquet",
-        digest=f"{CORPUS}/.digest_{{shard}}.txt",
+        rows=f"{CORPUS}/{{table}}.parquet",
+        digest=f"{CORPUS}/.digest_{{table}}.txt",
     log:
-        f"{LOGS}/corpus_shard/{{shard}}.log",
+        f"{LOGS}/corpus_shard/{{table}}.log",
     benchmark:
-        f"{BENCHMARKS}/corpus_shard/{{shard}}.tsv"
-    # There is a job for the shards that are to be made. The others are files without a rule, like the annotations: no
+        f"{BENCHMARKS}/corpus_shard/{{table}}.tsv"
+    # There is a job for the tables that are to be made. The others are files without a rule, like the annotations: no
     # ingest starts them again, not for a video added at the end and not for a run that failed. (As ancient inputs,
     # they would all be made anew when a failed ingest has left no tables.)
     wildcard_constraints:
-        shard="|".join(SHARDS_TO_MAKE) or "none",
+        table="|".join(TABLES_TO_MAKE) or "none",
     conda:
         "../envs/vidloom.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
     params:
+        kind=lambda wildcards: wildcards.table.split("_")[0],
+        shard=lambda wildcards: wildcards.table.split("_")[1],
         videos_per_shard=CONFIG.corpus.videos_per_shard,
-        digest=lambda wildcards: SHARD_DIGESTS[int(wildcards.shard)],
+        digest=lambda wildcards: TABLE_DIGESTS[wildcards.table],
     shell:
         "python -m workflow_scripts.corpus_shard"
-        " --all-videos {input.videos:q}"
-        " --all-captions {input.captions:q}"
-        " --shard {wildcards.shard}"
+        " --table {params.kind}"
+        " --whole {input:q}"
+        " --shard {params.shard}"
         " --videos-per-shard {params.videos_per_shard}"
-        " --videos {output.videos:q}"
-        " --captions {output.captions:q}"
+        " --rows {output.rows:q}"
         " >{log:q} 2>&1"
         " && printf %s {params.digest:q} >{output.digest:q}"

@@ -2,9 +2,7 @@
 
 from shlex import quote
 
-FRAMES = f"{RESOURCES}/frames"
 FRAME_TARS = expand(f"{FRAMES}/frames_{{shard}}.tar", shard=SHARDS)
-STATUS = expand(f"{FRAMES}/status_{{shard}}.parquet", shard=SHARDS)
 
 # Where tars are removed after their use, the rules that use them go before those that make more of them.
 USES_FRAMES = 0 if CONFIG.frames.keep else 1

@@ -13,7 +13,8 @@ rule collect_metrics:
         videos=VIDEOS,
         captions=CAPTIONS,
         status=STATUS,
-        problems=rules.ingest_corpus.output.problems,
+        problems=PROBLEMS,
+        features=all_features(),
     output:
         f"{RESULTS}/metrics.json",
     log:
@@ -29,6 +30,7 @@ rule collect_metrics:
         corpus=folder_of("captions"),
         frames=folder_of("status"),
         shards=N_SHARDS,
+        benchmarks=BENCHMARKS,
         seed=CONFIG.seed,
     shell:
         "python -m workflow_scripts.collect_metrics"
@@ -38,7 +40,9 @@ rule collect_metrics:
         " --corpus {params.corpus:q}"
         " --frames {params.frames:q}"
         " --problems {input.problems:q}"
+        " --features {input.features:q}"
         " --shards {params.shards}"
+        " --benchmarks {params.benchmarks:q}"
         " --metrics {output:q}"
         " --seed {params.seed}"
         " >{log:q} 2>&1"
@@ -49,7 +53,7 @@ rule build_report:
         metrics=rules.collect_metrics.output,
         captions=CAPTIONS,
         status=STATUS,
-        frames_config=frozen("frames"),
+        frames_config=frozen("frames") if STATUS else [],
         config=frozen("report"),
     output:
         f"{RESULTS}/report/index.html",

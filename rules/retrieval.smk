@@ -1,14 +1,16 @@
 """retrieval: train and evaluate GMMFormer."""
 
 RETRIEVAL = f"{RESULTS}/retrieval"
+TEXT_ENCODER = CONFIG.retrieval.text_encoder or CONFIG.retrieval.encoder
 
 
 if CONFIG.retrieval.enabled:
 
     rule train_retrieval:
         input:
-            features=feature_index(CONFIG.retrieval.encoder),
-            captions=CAPTIONS,
+            features=feature_index(CONFIG.retrieval.encoder, "video"),
+            texts=feature_index(TEXT_ENCODER, "text"),
+            captions=caption_tables(CONFIG.retrieval.encoder),
             config=frozen("retrieval"),
         output:
             model=directory(f"{RETRIEVAL}/model"),
@@ -26,16 +28,14 @@ if CONFIG.retrieval.enabled:
             runtime=2880,
         params:
             features=folder_of("features"),
-            corpus=folder_of("captions"),
-            shards=N_SHARDS,
+            texts=folder_of("texts"),
             checkpoints=f"{RETRIEVAL}/checkpoints",
             seed=CONFIG.seed,
         shell:
             "python -m workflow_scripts.train_retrieval"
             " --config {input.config:q}"
             " --features {params.features:q}"
-            " --corpus {params.corpus:q}"
-            " --shards {params.shards}"
+            " --text-features {params.texts:q}"
             " --checkpoints {params.checkpoints:q}"
             " --model {output.model:q}"
             " --curve {output.curve:q}"
@@ -46,8 +46,9 @@ if CONFIG.retrieval.enabled:
     rule evaluate_retrieval:
         input:
             model=rules.train_retrieval.output.model,
-            features=feature_index(CONFIG.retrieval.encoder),
-            captions=CAPTIONS,
+            features=feature_index(CONFIG.retrieval.encoder, "video"),
+            texts=feature_index(TEXT_ENCODER, "text"),
+            captions=caption_tables(CONFIG.retrieval.encoder),
             config=frozen("retrieval"),
         output:
             metrics=f"{RETRIEVAL}/metrics.json",
@@ -65,16 +66,14 @@ if CONFIG.retrieval.enabled:
             runtime=120,
         params:
             features=folder_of("features"),
-            corpus=folder_of("captions"),
-            shards=N_SHARDS,
+            texts=folder_of("texts"),
             seed=CONFIG.seed,
         shell:
             "python -m workflow_scripts.evaluate_retrieval"
             " --config {input.config:q}"
             " --model {input.model:q}"
             " --features {params.features:q}"
-            " --corpus {params.corpus:q}"
-            " --shards {params.shards}"
+            " --text-features {params.texts:q}"
             " --metrics {output.metrics:q}"
             " --ranks {output.ranks:q}"
             " --threads {threads}"

@@ -7,7 +7,7 @@ from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import FramesConfig, ReportConfig, load_section
 from workflow_scripts.lib.files import read_json, whole_file
 from workflow_scripts.lib.frames.extract import Settings
-from workflow_scripts.lib.report.media import Media
+from workflow_scripts.lib.report.media import FrameSource, Media
 from workflow_scripts.lib.report.page import build_page
 
 
@@ -18,15 +18,13 @@ def main() -> None:
         "--results", type=Path, required=True, help="folder of the run, with metrics.json in it"
     )
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus tables")
+    of_frames = "none: the corpus is of imported features, which has no frames"
     parser.add_argument(
-        "--frames", type=Path, required=True, help="folder of the frames and their status tables"
+        "--frames", type=Path, nargs="?", help=f"folder of the frames and their status tables; {of_frames}"
     )
-    parser.add_argument("--frames-config", type=Path, required=True, help="the frozen section `frames`")
+    parser.add_argument("--frames-config", type=Path, nargs="?", help="the frozen section `frames`")
     parser.add_argument(
-        "--root",
-        type=Path,
-        required=True,
-        help="folder of the videos, for pictures whose frames were removed",
+        "--root", type=Path, nargs="?", help="folder of the videos, for pictures whose frames were removed"
     )
     parser.add_argument("--shards", type=int, required=True, help="number of shards")
     parser.add_argument(
@@ -38,8 +36,11 @@ def main() -> None:
 
     config = load_section(ReportConfig, args.config)
     metrics = read_json(args.results / "metrics.json")
-    settings = Settings.of(load_section(FramesConfig, args.frames_config))
-    with Media(args.corpus, args.frames, args.shards, args.root, settings) as media:
+    frames = None
+    if args.frames:
+        settings = Settings.of(load_section(FramesConfig, args.frames_config))
+        frames = FrameSource(args.frames, args.root, settings)
+    with Media(args.corpus, args.shards, frames) as media:
         page = build_page(config, metrics, args.results, media, args.benchmarks, args.rules)
     with whole_file(args.report) as temporary:
         temporary.write_text(page, encoding="utf-8")

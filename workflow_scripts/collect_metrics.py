@@ -16,9 +16,20 @@ def main() -> None:
         )
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus tables")
     parser.add_argument(
-        "--frames", type=Path, required=True, help="folder of the frames and their status tables"
+        "--frames",
+        type=Path,
+        nargs="?",
+        help="folder of the frames and their status tables; none: there are no videos",
     )
-    parser.add_argument("--problems", type=Path, required=True, help="problems.jsonl of the annotations")
+    parser.add_argument(
+        "--problems", type=Path, required=True, help="what was left out of the corpus: list of JSON lines"
+    )
+    parser.add_argument(
+        "--features", type=Path, nargs="*", default=[], help="meta files of the encoders' features"
+    )
+    parser.add_argument(
+        "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files"
+    )
     parser.add_argument("--shards", type=int, required=True, help="number of shards")
     parser.add_argument("--metrics", type=Path, required=True, help="the file to write")
     parser.add_argument("--seed", type=int, default=0, help="the run's seed, to be recorded")
@@ -30,6 +41,8 @@ def main() -> None:
         corpus=args.corpus,
         frames=args.frames,
         problems=args.problems,
+        features=args.features,
+        benchmarks=args.benchmarks,
         shards=args.shards,
         seed=args.seed,
     )

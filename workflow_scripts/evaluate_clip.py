@@ -3,10 +3,10 @@
 import argparse
 import hashlib
 import io
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from workflow_scripts.lib.clip.evaluate import by_language
@@ -15,8 +15,7 @@ from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, device_name, set_up_compute
 from workflow_scripts.lib.config import EncoderConfig
 from workflow_scripts.lib.corpus.tables import read_rows, shard_files
-from workflow_scripts.lib.features.encoders import load_encoder
-from workflow_scripts.lib.features.extract import batched
+from workflow_scripts.lib.features.encoders.encoder import load_encoder
 from workflow_scripts.lib.files import write_json
 from workflow_scripts.lib.frames.shard import read_status
 from workflow_scripts.lib.provenance import provenance
@@ -46,19 +45,19 @@ def main() -> None:
     status = read_status(arguments.frames, arguments.shards)
     tars = shard_files(arguments.frames, "frames_%03d.tar", arguments.shards)
     images, texts, pictures, kept = [], [], [], []
-    for batch in batched(middle_frames(captions, status, tars), BATCH):
-        pixels = [encoder.preprocess(Image.open(io.BytesIO(jpeg)).convert("RGB")) for _, jpeg in batch]
-        stacked = {name: torch.stack([one[name] for one in pixels]) for name in pixels[0]}
-        images.append(encoder.encode_frames(stacked).embeddings.float().cpu().numpy())
-        found = encoder.encode_captions([row["text"] for row, _ in batch])
-        texts += [caption.sentence.float().cpu().numpy() for caption in found]
+    moments = iter(middle_frames(captions, status, tars))
+    while batch := list(islice(moments, BATCH)):
+        frames = [Image.open(io.BytesIO(jpeg)).convert("RGB") for _, jpeg in batch]
+        images.append(encoder.encode_frames(encoder.preprocess(frames)).embeddings.float().cpu().numpy())
+        found = encoder.encode_captions(encoder.tokenize([row["text"] for row, _ in batch]))
+        texts.append(found.sentences.float().cpu().numpy())
         pictures += [hashlib.sha256(jpeg).hexdigest() for _, jpeg in batch]
         kept += [row for row, _ in batch]
     metrics = {}
     if kept:
         metrics = by_language(
             np.concatenate(images),
-            np.stack(texts),
+            np.concatenate(texts),
             [row["text"] for row in kept],
             pictures,
             [row["language"] for row in kept],

@@ -16,9 +16,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="frozen `retrieval` section (YAML)")
     parser.add_argument("--model", type=Path, required=True, help="folder of the trained model")
-    parser.add_argument("--features", type=Path, required=True, help="folder of the encoder's features")
-    parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus tables")
-    parser.add_argument("--shards", type=int, required=True, help="number of corpus shards")
+    parser.add_argument(
+        "--features", type=Path, required=True, help="folder of the features of videos, and lists of captions"
+    )
+    parser.add_argument(
+        "--text-features",
+        type=Path,
+        required=True,
+        help="folder of the features of captions; may be the same",
+    )
     parser.add_argument(
         "--metrics", type=Path, required=True, help="output: recalls and ranks (JSON; rates in percent)"
     )
@@ -31,7 +37,7 @@ def main() -> None:
     config = load_section(RetrievalConfig, arguments.config)
     device = set_up_compute(arguments.threads, arguments.seed)
     model = read_model(arguments.model).to(device)
-    metrics, ranks = evaluate(model, arguments.features, arguments.corpus, arguments.shards, config)
+    metrics, ranks = evaluate(model, arguments.features, arguments.text_features, config)
     metrics["provenance"] = provenance(
         inputs=[arguments.model / "model.safetensors"],
         config=arguments.config,

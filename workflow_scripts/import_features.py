@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from workflow_scripts.lib.command import run_command
-from workflow_scripts.lib.features.importing import FORMATS, Import, import_features
+from workflow_scripts.lib.features.imports.run import FORMATS, Import, import_features
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -15,9 +15,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, required=True, help="folder of tables to write, new or empty")
     parser.add_argument("--name", required=True, help="the corpus's name, for the caption files")
     parser.add_argument("--videos-per-shard", type=int, default=50_000, help="videos a shard (50000)")
+    parser.add_argument("--shards", type=int, help="refuse a source that fills another number of shards")
     parser.add_argument(
-        "--captions", type=Path, help="CSV in the webvid format: the texts of the captions, by videoid"
+        "--captions", type=Path, help="webvid_pt: CSV in the webvid format, texts of captions by videoid"
     )
+    parser.add_argument("--visual", help="bigfile, hdf5: which of several visual features (folder or file)")
+    parser.add_argument("--queries", help="bigfile, hdf5: which of several files of text features")
     parser.add_argument("--language", default="en", help="language of the captions (en)")
     parser.add_argument(
         "--dtype",
@@ -29,17 +32,9 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    arguments = parse_arguments()
-    job = Import(
-        format=arguments.format,
-        source=arguments.source,
-        name=arguments.name,
-        videos_per_shard=arguments.videos_per_shard,
-        captions=arguments.captions,
-        language=arguments.language,
-        dtype=arguments.dtype,
-    )
-    import_features(job, arguments.root, arguments.corpus)
+    arguments = vars(parse_arguments())
+    root, corpus = arguments.pop("root"), arguments.pop("corpus")
+    import_features(Import(**arguments), root, corpus)
 
 
 if __name__ == "__main__":

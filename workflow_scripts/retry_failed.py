@@ -11,6 +11,7 @@ from pathlib import Path
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import Config, load_section
 from workflow_scripts.lib.environment import hold_run_lock
+from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.frames.reasons import REASONS
 from workflow_scripts.lib.frames.retry import files_of, find_failed, prepare
 
@@ -35,6 +36,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     config = load_section(Config, args.configfile)
+    if config.corpus.is_imported:
+        raise UserError(
+            f"{args.configfile}: its corpus is of imported features; there are no videos to try again"
+        )
     hold_run_lock(Path(".snakemake/run.lock"))  # a running workflow may be at these shards
     found = find_failed(config, args.reason)
     given = [] if args.configfile == Path("config.yaml") else ["--configfile", str(args.configfile)]

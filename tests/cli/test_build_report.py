@@ -17,7 +17,10 @@ def run(tmp_path):
         pq.write_table(schema.empty_table(), tmp_path / f"{name}_000.parquet")
     problems = tmp_path / "problems.jsonl"
     problems.touch()
-    metrics = collect(stages={}, corpus=tmp_path, frames=tmp_path, problems=problems, shards=1, seed=0)
+    metrics = collect(
+        stages={}, corpus=tmp_path, frames=tmp_path, problems=problems, features=[], benchmarks=tmp_path / "none",
+        shards=1, seed=0,
+    )  # fmt: skip
     (tmp_path / "metrics.json").write_text(json.dumps({"run": "least", **metrics}), encoding="utf-8")
     (tmp_path / "report.yaml").write_text("title: 가장 작은 것\nexamples: 2\n", encoding="utf-8")
     (tmp_path / "frames.yaml").write_text("count: 4\n", encoding="utf-8")

@@ -16,6 +16,7 @@ def command(tmp_path, *stages):
         "--corpus": tmp_path,
         "--frames": tmp_path,
         "--problems": tmp_path / "problems.jsonl",
+        "--benchmarks": tmp_path / "none",
         "--shards": 1,
     }
     options = [str(part) for pair in files.items() for part in pair]
@@ -33,7 +34,7 @@ def test_stages_given_without_a_file_are_off(tmp_path):
     done, target = command(tmp_path, "--clip", "--retrieval", str(stage), "--captioner")
     assert done.returncode == 0, done.stderr
     metrics = json.loads(target.read_text(encoding="utf-8"))
-    assert set(metrics) == {"run", "corpus", "frames", "retrieval", "provenance"}
+    assert set(metrics) == {"run", "corpus", "frames", "features", "retrieval", "provenance"}
     assert metrics["run"] == "실험"
     assert metrics["retrieval"] == {"test": {"r1": 5.0}}
     assert metrics["provenance"]["seed"] == 7

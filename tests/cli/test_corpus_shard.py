@@ -1,6 +1,7 @@
 """The command that cuts a shard out of the corpus."""
 
 import sys
+from itertools import product
 
 from workflow_scripts import corpus_shard
 from workflow_scripts.lib.config import CorpusConfig
@@ -15,11 +16,10 @@ def test_shard_number_is_taken_as_the_rule_writes_it(tmp_path, monkeypatch):
         name="c", adapter="jsonl", annotations=notes, videos_per_shard=2, shards=3, check_files=False
     )
     ingest(config, tmp_path / "v.parquet", tmp_path / "c.parquet", tmp_path / "p.jsonl")
-    for shard in ("000", "001", "002"):
+    for table, shard in product(("videos", "captions"), ("000", "001", "002")):
         flags = {
-            "--all-videos": tmp_path / "v.parquet", "--all-captions": tmp_path / "c.parquet", "--shard": shard,
-            "--videos-per-shard": 2, "--videos": tmp_path / f"videos_{shard}.parquet",
-            "--captions": tmp_path / f"captions_{shard}.parquet",
+            "--table": table, "--whole": tmp_path / f"{table[0]}.parquet", "--shard": shard,
+            "--videos-per-shard": 2, "--rows": tmp_path / f"{table}_{shard}.parquet",
         }  # fmt: skip
         monkeypatch.setattr(
             sys, "argv", ["corpus_shard", *(str(part) for pair in flags.items() for part in pair)]

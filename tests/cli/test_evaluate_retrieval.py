@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import sys
 
@@ -20,18 +21,18 @@ SIZES = GMMFormerConfig(WIDTH, WIDTH, hidden_size=16, n_heads=2, max_ctx_l=8, ma
 def evaluate(tmp_path, monkeypatch):
     """Run the command on a corpus with an untrained model; returns metrics and ranks."""
 
-    def run(splits, *, sentences=True):
-        folder = make_corpus(tmp_path / "c", splits, sentences=sentences)
+    def run(splits, *, sizes=SIZES, texts="features", **more):
+        folder = make_corpus(tmp_path / "c", splits, texts=texts, **more)
         torch.manual_seed(0)
-        save_file(GMMFormer(SIZES).state_dict(), folder / "weights.safetensors")
-        write_model(folder / "model", folder / "weights.safetensors", SIZES)
+        save_file(GMMFormer(sizes).state_dict(), folder / "weights.safetensors")
+        write_model(folder / "model", folder / "weights.safetensors", sizes)
         (folder / "retrieval.yaml").write_text(freeze(small_config()), encoding="utf-8")
         options = {
-            "config": "retrieval.yaml", "model": "model", "features": "features", "corpus": "corpus",
+            "config": "retrieval.yaml", "model": "model", "features": "features", "text-features": texts,
             "metrics": "metrics.json", "ranks": "ranks.parquet",
         }  # fmt: skip
         flags = [part for name, path in options.items() for part in (f"--{name}", str(folder / path))]
-        monkeypatch.setattr(sys, "argv", ["evaluate_retrieval", *flags, "--shards", "1", "--threads", "1"])
+        monkeypatch.setattr(sys, "argv", ["evaluate_retrieval", *flags, "--threads", "1"])
         evaluate_retrieval.main()
         return json.loads((folder / "metrics.json").read_text()), pq.read_table(
             folder / "ranks.parquet"
@@ -75,6 +76,22 @@ def test_no_video_to_search_at_all(evaluate):
     metrics, ranks = evaluate({"train": 3})
     assert metrics["val"] is None
     assert ranks == []
+
+
+def test_captions_of_another_encoder_have_no_baseline(evaluate, capsys):
+    sizes = dataclasses.replace(SIZES, query_input_size=2 * WIDTH)
+    metrics, ranks = evaluate({"test": 3}, sizes=sizes, texts="글")
+    assert metrics["test"]["queries"] == 6
+    assert metrics["zero_shot"] is None
+    assert {row["zero_shot_rank"] for row in ranks} == {None}
+    assert "frames and sentences are not known to be in one space" in capsys.readouterr().out
+
+
+def test_features_of_another_width_than_the_model_s_are_named(evaluate):
+    with pytest.raises(
+        UserError, match=r"text_shard_000\.hdf5: .* vid_0#cap_0 .*expected rows of 12 numbers"
+    ):
+        evaluate({"test": 3}, texts="wide")
 
 
 def test_without_sentence_embeddings_there_is_no_baseline(evaluate):

@@ -22,6 +22,9 @@ def annotate(name: str, folder) -> None:
                     [first + i, "https://example.org", "PT00H00M12S", "000001_000050", f"clip {i}"]
                     for i in (0, 1)
                 )
+    elif name == "several_encoders":
+        (folder / "videos").mkdir()
+        (folder / "videos/captions.csv").write_text("video,caption\na.mp4,a text\n")
     elif name == "activitynet":
         for split in ("train", "val_1"):
             video = {"duration": 10.0, "timestamps": [[0, 4.5]], "sentences": [" A man waves."]}
@@ -34,4 +37,30 @@ def test_an_example_plans_all_shards(tmp_path, name, shards):
     annotate(name, tmp_path)
     config = yaml.safe_load((ROOT / f"examples/{name}.yaml").read_text(encoding="utf-8"))
     jobs = Scratch(tmp_path, config).planned()
-    assert jobs["extract_frames"] == jobs["extract_features"] == shards
+    for rule in ("extract_frames", "extract_video_features", "extract_text_features"):
+        assert jobs[rule] == shards
+
+
+@pytest.mark.slow
+def test_every_encoder_that_sees_videos_gets_caption_lists(tmp_path):
+    """Also those that no stage uses: code of one's own, and export_features, start from the lists."""
+    annotate("several_encoders", tmp_path)
+    config = yaml.safe_load((ROOT / "examples/several_encoders.yaml").read_text(encoding="utf-8"))
+    jobs = Scratch(tmp_path, config).planned()
+    assert (jobs["extract_video_features"], jobs["list_captions"]) == (3, 3)
+    assert (jobs["extract_text_features"], jobs["collect_features"]) == (3, 6)
+
+
+@pytest.mark.slow
+def test_imported_features_are_one_job(tmp_path):
+    source = tmp_path / "data/webvid_features"
+    source.mkdir(parents=True)
+    for name in ("train_text_0.pt", "train_video_0.pt"):
+        (source / name).touch()
+    (tmp_path / "data/results_10M_train.csv").touch()
+    config = yaml.safe_load((ROOT / "examples/webvid_features.yaml").read_text(encoding="utf-8"))
+    jobs = Scratch(tmp_path, config).planned()
+    assert jobs == {
+        "import_features": 1, "freeze_config": 2, "train_retrieval": 1, "evaluate_retrieval": 1,
+        "collect_metrics": 1, "build_report": 1,
+    }  # fmt: skip

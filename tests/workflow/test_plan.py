@@ -8,15 +8,22 @@ import yaml
 
 from tests.workflow.planning import ROOT, Scratch, demo_config
 
-# Commands that people give by hand, beside the rules'.
-BY_HAND = {"config_docs", "import_features", "retry_failed", "status"}
+# Commands that people give by hand, beside the rules'; import_features is the rule of corpora without videos.
+BY_HAND = {"config_docs", "export_features", "import_features", "retry_failed", "status", "verify_features"}
 
 
 def test_a_dry_run_on_a_fresh_checkout_shows_every_job(tmp_path):
     config = demo_config()
     jobs = Scratch(tmp_path, config).planned()
     shards = config["corpus"]["shards"]
-    for rule in ("corpus_shard", "extract_frames", "pack_pairs", "extract_features"):
+    assert jobs["corpus_shard"] == 2 * shards  # videos and captions
+    assert jobs["collect_features"] == 2  # sides
+    for rule in (
+        "extract_frames",
+        "pack_pairs",
+        "extract_video_features",
+        "extract_text_features",
+    ):
         assert jobs[rule] == shards
     commands = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")} - {"__init__"} - BY_HAND
     assert commands == {rule for rule in jobs if not rule.startswith("freeze_")}, (

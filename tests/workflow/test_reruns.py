@@ -17,16 +17,31 @@ CAPTIONER = {
 RETRIEVAL = {"train_retrieval", "evaluate_retrieval"}
 REPORT = {"collect_metrics", "build_report"}
 CLIP_ON = {"make_demo_clip_model", "pack_pairs", "train_clip", "evaluate_clip"}
-FEATURES_ON = (
-    {"extract_features", "collect_features"} | RETRIEVAL | (CAPTIONER - {"make_demo_language_model"}) | REPORT
-)
+LEARNS_TO_CAPTION = CAPTIONER - {"make_demo_language_model"}
+FRAMES_ENCODED = {"extract_video_features", "collect_features", "list_captions"} | LEARNS_TO_CAPTION
+TEXTS_ENCODED = {"extract_text_features", "collect_features"}
+FEATURES_ON = FRAMES_ENCODED | TEXTS_ENCODED | RETRIEVAL | REPORT
+
+FROZEN = {"freeze_encoder", "freeze_side"}
 
 EDITS = {
     "a comment": (None, None, set()),
     "captioner": ("captioner.stage2.epochs", 9, {"freeze_config"} | CAPTIONER | REPORT),
     "retrieval": ("retrieval.lr", 1e-5, {"freeze_config"} | RETRIEVAL | REPORT),
     "report": ("report.title", "한국어 제목", {"freeze_config", "build_report"}),
-    "an encoder": ("features.encoders.0.batch_size", 7, {"freeze_encoder"} | FEATURES_ON),
+    "an encoder": ("features.encoders.0.precision", "bf16", FROZEN | FEATURES_ON),
+    "an encoder's text side": (
+        "features.encoders.0.text_layer",
+        1,
+        FROZEN | TEXTS_ENCODED | RETRIEVAL | REPORT,
+    ),
+    "an encoder's video side": (
+        "features.encoders.0.token_grid",
+        [1, 1],
+        FROZEN | FRAMES_ENCODED | RETRIEVAL | REPORT,
+    ),
+    "an encoder's batch": ("features.encoders.0.batch_size", 7, {"freeze_encoder"}),
+    "an encoder compiled": ("features.encoders.0.compile", True, {"freeze_encoder"}),
     "clip": ("clip.epochs", 1, {"freeze_config"} | CLIP_ON | FEATURES_ON),
     "frames": (
         "frames.jpeg_quality",
@@ -96,21 +111,51 @@ def copied(scratch: Scratch, folder) -> Scratch:
     return Scratch(folder / "copy", own_videos("captions.csv"))
 
 
+# Of the last shard alone; corpus_shard makes its table of videos and its table of captions.
+PER_SHARD = {
+    "ingest_corpus": 1, "corpus_shard": 2, "extract_frames": 1, "extract_video_features": 1, "extract_text_features": 1,
+}  # fmt: skip
+
+
 def test_a_video_at_the_end_touches_only_the_last_shard(finished_own, tmp_path):
     scratch = copied(finished_own, tmp_path)
     (scratch.folder / "captions.csv").write_text(rows(6), encoding="utf-8")
     jobs = scratch.planned()
-    assert {name: jobs[name] for name in ("ingest_corpus", "corpus_shard", "extract_frames", "extract_features")} == {
-        "ingest_corpus": 1, "corpus_shard": 1, "extract_frames": 1, "extract_features": 1,
-    }  # fmt: skip
+    assert {name: jobs[name] for name in PER_SHARD} == PER_SHARD
     assert set(jobs) >= RETRIEVAL | CAPTIONER | REPORT
 
 
-def test_an_edited_caption_touches_only_its_shard(finished_own, tmp_path):
+def test_another_shard_leaves_the_others_as_they_are(finished_own, tmp_path):
+    scratch = copied(finished_own, tmp_path)
+    (scratch.folder / "captions.csv").write_text(rows(7), encoding="utf-8")
+    config = own_videos("captions.csv")
+    config["corpus"]["shards"] = 4
+    scratch.configure(config)
+    jobs = scratch.planned()  # the third shard has another video, too
+    assert {name: jobs[name] for name in PER_SHARD} == {
+        name: count if name == "ingest_corpus" else 2 * count for name, count in PER_SHARD.items()
+    }
+
+
+def test_an_edited_caption_leaves_frames_and_their_features_alone(finished_own, tmp_path):
     scratch = copied(finished_own, tmp_path)
     text = rows(5).replace("caption 0", "another caption")
     (scratch.folder / "captions.csv").write_text(text, encoding="utf-8")
-    assert scratch.planned()["corpus_shard"] == 1
+    jobs = scratch.planned()
+    one = {"ingest_corpus", "corpus_shard", "extract_text_features", "collect_features", "list_captions"}
+    assert set(jobs) == one | RETRIEVAL | CAPTIONER | REPORT
+    assert {name: jobs[name] for name in one} == dict.fromkeys(one, 1)
+
+
+def test_a_bad_feature_shard_is_mended_by_removing_it_and_its_meta_file(finished_own, tmp_path):
+    scratch = copied(finished_own, tmp_path)
+    root = next(scratch.folder.rglob("video_meta.json")).parent
+    (root / "FeatureData/video_shard_001.hdf5").unlink()
+    (root / "video_meta.json").unlink()
+    jobs = scratch.planned()
+    one = {"extract_video_features", "collect_features", "list_captions"}
+    assert set(jobs) == one | RETRIEVAL | LEARNS_TO_CAPTION | REPORT
+    assert {name: jobs[name] for name in one} == dict.fromkeys(one, 1)
 
 
 def test_a_touched_annotation_file_is_read_again_and_nothing_else(finished_own, tmp_path):
@@ -137,16 +182,14 @@ def test_a_reading_that_failed_leaves_the_shards_alone(finished_own, tmp_path):
     assert not (scratch.folder / "resources/own/ingest/problems.jsonl").exists()
     snakefile.write_text(mock, encoding="utf-8")
     jobs = scratch.planned()
-    assert (jobs["ingest_corpus"], jobs["corpus_shard"], jobs["extract_frames"]) == (1, 1, 1)
+    assert (jobs["ingest_corpus"], jobs["corpus_shard"], jobs["extract_frames"]) == (1, 2, 1)
 
 
 def test_another_run_shares_corpus_and_frames(finished_own, tmp_path):
     scratch = copied(finished_own, tmp_path)
     config = own_videos("captions.csv") | {"run": "second", "seed": 5}
     scratch.configure(config)
-    assert not {"ingest_corpus", "corpus_shard", "extract_frames", "extract_features"} & set(
-        scratch.planned()
-    )
+    assert not {*PER_SHARD, "collect_features", "list_captions"} & set(scratch.planned())
 
 
 def test_an_edit_inside_an_annotation_folder_is_read_again(tmp_path):
@@ -176,4 +219,4 @@ def test_one_of_several_annotation_files_that_is_edited_is_read_again(tmp_path):
     with (tmp_path / "test.csv").open("a", encoding="utf-8") as handle:
         handle.write("9.mp4,caption 9\n")
     jobs = scratch.planned()
-    assert (jobs["ingest_corpus"], jobs["corpus_shard"]) == (1, 1)
+    assert (jobs["ingest_corpus"], jobs["corpus_shard"]) == (1, 2)  # the last shard's videos and captions

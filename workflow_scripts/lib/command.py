@@ -9,16 +9,22 @@ from workflow_scripts.lib.errors import UserError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system says where nothing more can be written."""
+NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+"""What it says where the user may not read or write."""
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command's `main`; a UserError or a full disk ends it with a sentence and exit code 1."""
+    """Run a command's `main`; a UserError, a full disk or a missing right ends it with a sentence and exit code 1."""
     end_with_run()
     try:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
+        if error.errno in NOT_ALLOWED and error.filename:
+            sys.exit(
+                f"error: {error.filename}: {error.strerror}; check who may read and write there, or give another place"
+            )
         if error.errno not in NO_ROOM:
             raise
         sys.exit(

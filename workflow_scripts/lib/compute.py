@@ -1,26 +1,46 @@
 """Device, threads and seeds of a command that uses torch."""
 
 import argparse
+import os
 import platform
 import random
 
 import numpy as np
 import torch
 
+from workflow_scripts.lib.errors import UserError
+
 
 def add_compute_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--threads` and `--seed`, the same in every command that trains or encodes."""
-    parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: torch's own)"
-    )
+    """`--threads` and `--seed`, the same in every command that draws at random."""
+    add_threads_argument(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
 
 
-def set_up_compute(threads: int, seed: int) -> torch.device:
-    """Limit torch to `threads`, seed everything, and return the GPU if there is one."""
+def add_threads_argument(parser: argparse.ArgumentParser) -> None:
+    """`--threads`, for a command that draws nothing."""
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: torch's own)"
+    )
+
+
+def set_up_compute(threads: int, seed: int = 0) -> torch.device:
+    """Limit torch to `threads`, seed everything, and return the GPU if there is one: under torchrun, this process's own.
+
+    UserError when torchrun has started more processes than there are GPUs.
+    """
     torch.set_num_threads(threads)
     seed_all(seed)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if own >= there:
+        raise UserError(
+            f"torchrun has started process {own + 1} on a machine with {there} GPUs; set the rule's resource `gpu`"
+            f" to {there} at most"
+        )
+    torch.cuda.set_device(own)
+    return torch.device("cuda", own)
 
 
 def seed_all(seed: int) -> None:

@@ -7,6 +7,7 @@ docs/config.md and docs/config.schema.json are generated from these models.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,6 +17,10 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from workflow_scripts.lib.config_data import CorpusConfig as CorpusConfig  # from here, too
 from workflow_scripts.lib.config_data import FramesConfig as FramesConfig
 from workflow_scripts.lib.config_errors import explain
+from workflow_scripts.lib.config_features import EncoderConfig as EncoderConfig
+from workflow_scripts.lib.config_features import FeaturesConfig as FeaturesConfig
+from workflow_scripts.lib.config_features import ImportedEncoder as ImportedEncoder
+from workflow_scripts.lib.config_features import Side
 from workflow_scripts.lib.config_types import (
     Count,
     Float,
@@ -89,63 +94,6 @@ class ClipConfig(Section):
         return self
 
 
-# -------------------------------------------------------------------------------- features
-
-
-class EncoderConfig(Section):
-    """One frozen image-text encoder and what to keep of it."""
-
-    name: Name
-    """Folder name, and what `retrieval.encoder` and `captioner.encoder` refer to."""
-    kind: Literal["trained_clip", "open_clip", "transformers"]
-    """The model that `train_clip` made, any open_clip model, or a transformers CLIP / SigLIP / SigLIP2."""
-    model: Text | None = None
-    """open_clip: model name, `local-dir:FOLDER` or `hf-hub:ORG/NAME`. transformers: hub id or local folder."""
-    pretrained: Text | None = None
-    """open_clip: pretrained tag or checkpoint file."""
-    token_grid: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
-    """Keep the vision tower's patch tokens, average-pooled to so many rows and columns; the captioner needs them."""
-    text_layer: Count | None = None
-    """Layer of the text tower whose token states retrieval reads: none is the last one, projected into the joint space;
-    0 is the word embeddings, before any layer. A tower trained on single frames forgets words that no frame can
-    confirm, such as directions; its lower layers still tell them apart."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the forward pass."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """Number format of the stored features."""
-    batch_size: Positive = 64
-    """Frames a forward pass."""
-
-    @model_validator(mode="after")
-    def _model_given(self):
-        if (self.kind == "trained_clip") != (self.model is None):
-            raise ValueError(
-                "`model` is needed for kinds open_clip and transformers, and only there: "
-                "kind trained_clip takes the model of this run's train_clip"
-            )
-        if self.pretrained is not None and self.kind != "open_clip":
-            raise ValueError(f"`pretrained` goes with kind open_clip, not with {self.kind}")
-        return self
-
-
-class FeaturesConfig(Section):
-    """Features of frames and captions, as HDF5 shards with manifest and meta."""
-
-    encoders: Annotated[list[EncoderConfig], Field(min_length=1)]
-    """Encoders to run; each fills a folder of its own."""
-
-    @model_validator(mode="after")
-    def _names_differ(self):
-        names = [encoder.name for encoder in self.encoders]
-        if len(set(names)) < len(names):
-            raise ValueError(f"encoder names must differ, found {', '.join(names)}")
-        return self
-
-    def encoder(self, name: str) -> EncoderConfig:
-        """The encoder of that name (KeyError if there is none; `parse_config` has checked)."""
-        return {encoder.name: encoder for encoder in self.encoders}[name]
-
-
 # ------------------------------------------------------------------------------- retrieval
 
 
@@ -156,6 +104,8 @@ class RetrievalConfig(Section):
     """Train and evaluate text-to-video retrieval."""
     encoder: Name | None = None
     """Name of the encoder whose features are used."""
+    text_encoder: Name | None = None
+    """Name of the encoder whose features of captions are used; default: `encoder`."""
     visual: Literal["embeddings", "tokens"] = "embeddings"
     """What GMMFormer sees of a frame: its embedding, or its visual tokens side by side (of an encoder with a
     `token_grid`), which keep where in the frame things are."""
@@ -363,6 +313,37 @@ class Config(Section):
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
+    def _imported_or_not(self):
+        kinds = [encoder.kind for encoder in self.features.encoders]
+        if not self.corpus.is_imported:
+            if "imported" in kinds:
+                raise ValueError(
+                    "features.encoders: kind 'imported' goes with `corpus.adapter: imported`, since the features are the "
+                    f"corpus; found adapter '{self.corpus.adapter}'"
+                )
+            return self
+        if kinds != ["imported"]:
+            raise ValueError(
+                "features.encoders: with `corpus.adapter: imported`, exactly one encoder is needed, of `kind: imported`; "
+                f"found {', '.join(kinds)}"
+            )
+        if "frames" in self.model_fields_set:
+            raise ValueError(
+                "frames: imported features have no videos to take frames from; remove the section"
+            )
+        for stage, section, needed in (
+            ("clip", self.clip, "frames"),
+            ("captioner", self.captioner, "visual tokens"),
+        ):
+            if section.enabled:
+                raise ValueError(
+                    f"{stage}.enabled: imported features come without {needed}; set it to false, or remove the section"
+                )
+        if self.retrieval.enabled and self.retrieval.visual != "embeddings":
+            raise ValueError("retrieval.visual: imported features have no visual tokens; write `embeddings`")
+        return self
+
+    @model_validator(mode="after")
     def _encoders_are_there(self):
         names = [encoder.name for encoder in self.features.encoders]
         for stage, section in (("retrieval", self.retrieval), ("captioner", self.captioner)):
@@ -378,6 +359,16 @@ class Config(Section):
                 raise ValueError(
                     f"{stage}.encoder: '{section.encoder}' keeps no visual tokens; give it a token_grid"
                 )
+            if "video" not in self.features.encoder(section.encoder).sides():
+                raise ValueError(f"{stage}.encoder: '{section.encoder}' encodes no frames")
+        if self.retrieval.enabled:
+            text = self.retrieval.text_encoder or self.retrieval.encoder
+            if text not in names:
+                raise ValueError(
+                    f"retrieval.text_encoder: one of features.encoders is needed ({', '.join(names)}), found {text!r}"
+                )
+            if "text" not in self.features.encoder(text).sides():
+                raise ValueError(f"retrieval.text_encoder: '{text}' encodes no captions; name one that does")
         for encoder in self.features.encoders:
             if encoder.kind == "trained_clip" and not self.clip.enabled:
                 raise ValueError(
@@ -420,7 +411,14 @@ def load_section(model: type[S], path: Path) -> S:
 
 def freeze(section: Section) -> str:
     """A section as YAML text, defaults filled in: what `freeze_config` writes and `load_section` reads."""
-    without = getattr(section, "NOT_FROZEN", None)
-    return yaml.safe_dump(
-        section.model_dump(mode="json", exclude=without), allow_unicode=True, sort_keys=False
-    )
+    return _as_yaml(section, getattr(section, "NOT_FROZEN", set()))
+
+
+def freeze_side(encoder: EncoderConfig, side: Side) -> str:
+    """What of an encoder decides about the features of a side, as YAML text: while it stays, the features stay."""
+    return _as_yaml(encoder, encoder.NOT_DECIDING[side])
+
+
+def _as_yaml(section: Section, without: Set[str]) -> str:
+    values = section.model_dump(mode="json", exclude=without)
+    return yaml.safe_dump(values, allow_unicode=True, sort_keys=False)

@@ -26,6 +26,7 @@ from workflow_scripts.lib.corpus.annotations import AdapterOptions
 Split = Literal["train", "val", "test"]
 SamplerKind = Literal["uniform", "fps", "scene_change", "optical_flow", "keyframes"]
 DecoderName = Literal["pyav", "torchcodec", "nvdec", "decord"]
+IMPORTED = "imported"  # the one `corpus.adapter` that reads no annotations
 
 
 class DemoCorpus(Section):
@@ -48,8 +49,10 @@ class CorpusConfig(Section):
 
     name: Name
     """Folder under resources/ that everything computed from this corpus goes to."""
-    adapter: Annotated[Text, Field(json_schema_extra={"enum": sorted(ADAPTERS)})]
-    """Format of the annotations, one of those in docs/annotations.md; `demo` renders a synthetic corpus first."""
+    adapter: Annotated[Text, Field(json_schema_extra={"enum": sorted([*ADAPTERS, IMPORTED])})]
+    """Format of the annotations, one of those in docs/annotations.md; `demo` renders a synthetic corpus first. With
+    `imported`, there are neither annotations nor videos: the corpus is what the features of the one encoder, of
+    `kind: imported`, tell; of this section it takes `name`, `languages` (one), `videos_per_shard` and `shards`."""
     annotations: Path | list[Path] | dict[Split, Path] | None = None
     """The annotation file (or folder, for the formats that are one); several, in this order; or one a split."""
     options: dict[str, Any] = {}
@@ -78,12 +81,30 @@ class CorpusConfig(Section):
     @field_validator("adapter")
     @classmethod
     def _known(cls, adapter: str) -> str:
-        if adapter not in ADAPTERS:
-            raise ValueError(f"one of {', '.join(sorted(ADAPTERS))} is needed")
+        if adapter not in ADAPTERS and adapter != IMPORTED:
+            raise ValueError(f"one of {', '.join(sorted([*ADAPTERS, IMPORTED]))} is needed")
         return adapter
 
     @model_validator(mode="after")
+    def _imported_alone(self):
+        if not self.is_imported:
+            return self
+        used = ["name", "adapter", "languages", "videos_per_shard", "shards"]
+        if others := [key for key in CorpusConfig.model_fields if key in self.model_fields_set - set(used)]:
+            raise ValueError(
+                f"adapter '{IMPORTED}' reads no annotations and makes no use of {', '.join(others)}; it takes "
+                f"{', '.join(used)}"
+            )
+        if len(self.languages) > 1:
+            raise ValueError(
+                f"languages: imported captions are in one language, found {', '.join(self.languages)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _annotations_given(self):
+        if self.is_imported:
+            return self
         if self.adapter != "demo" and not self.annotations:
             raise ValueError(f"adapter '{self.adapter}' needs `annotations`, the path of the annotation file")
         if self.val_share + self.test_share >= 1:
@@ -95,6 +116,11 @@ class CorpusConfig(Section):
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ValueError(f"options of adapter '{self.adapter}': {wrong}; known: {known}") from None
         return self
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the corpus is what imported features tell."""
+        return self.adapter == IMPORTED
 
     def adapter_options(self) -> AdapterOptions:
         """`options`, as the adapter's own model."""

@@ -77,7 +77,7 @@ def markdown() -> str:
     parts = [HEADER, "## The whole file\n", _table(schema, definitions)]
     seen: set[str] = set()
     for key, field in schema["properties"].items():
-        if section := _section(field):
+        for section in _sections(field):
             parts += _document(key, section, definitions, seen)
     return "\n".join(parts)
 
@@ -88,9 +88,12 @@ def _document(path: str, name: str, definitions: dict, seen: set[str]) -> list[s
         return []
     seen.add(name)
     definition = definitions[name]
-    parts = [f"## `{path}`\n", definition.get("description", "") + "\n", _table(definition, definitions)]
+    kind = definition["properties"].get("kind", {}).get("const")  # of a section that is an option of a union
+    title = f"## `{path}`{f' of kind `{kind}`' if kind else ''}\n"
+    description = " ".join(definition.get("description", "").split())
+    parts = [title, description + "\n", _table(definition, definitions)]
     for key, field in definition["properties"].items():
-        if nested := _section(field):
+        for nested in _sections(field):
             parts += _document(f"{path}.{key}", nested, definitions, seen)
     return parts
 
@@ -106,17 +109,18 @@ def _table(definition: dict, definitions: dict) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _section(field: dict) -> str | None:
-    """Name of the section that a field holds (or a list of, or nothing instead of), if any."""
-    for option in [field, field.get("items", {}), *field.get("anyOf", [])]:
-        if reference := option.get("$ref"):
-            return reference.rsplit("/", 1)[1]
-    return None
+def _sections(field: dict) -> list[str]:
+    """Names of the sections that a field holds one of (or a list of, or nothing instead of), if any."""
+    if "$ref" in field:
+        return [field["$ref"].rsplit("/", 1)[1]]
+    items = [field["items"]] if "items" in field else []
+    inner = [*items, *field.get("anyOf", []), *field.get("oneOf", [])]
+    return [name for option in inner for name in _sections(option)]
 
 
 def _about(field: dict, definitions: dict) -> str:
-    section = _section(field)
-    return definitions[section].get("description", "") if section else ""
+    sections = _sections(field)
+    return definitions[sections[0]].get("description", "") if sections else ""
 
 
 def _default(value: Any) -> str:
@@ -130,7 +134,7 @@ def _default(value: Any) -> str:
 def _kind(field: dict) -> str:
     if options := field.get("anyOf"):
         return " or ".join(_kind(option) for option in options if option.get("type") != "null")
-    if "$ref" in field:
+    if "$ref" in field or "oneOf" in field:
         return "section"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])

@@ -1,6 +1,7 @@
 """What is wrong with a configuration, in sentences that name the key."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -9,42 +10,55 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Every error of `model` in a line: the key, what was found and what is allowed."""
     lines = []
     for item in error.errors():
-        line = _sentence(item)
-        if item["type"] == "extra_forbidden":
-            allowed = _fields_at(model, item["loc"][:-1])
-            line += f"; allowed: {', '.join(allowed)}" if allowed else ""
+        keys, section = _place(model, item["loc"])
+        line = _sentence(item, ".".join(keys))
+        if item["type"] == "extra_forbidden" and section:
+            line += f"; allowed: {', '.join(section.model_fields)}"
         lines.append(line)
     return "config: " + "\n        ".join(lines)
 
 
-def _fields_at(model: type[BaseModel], loc: tuple) -> list[str]:
-    """Field names of the section at that place."""
+def _place(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[list[str], type[BaseModel] | None]:
+    """The keys as a person writes them, and the section that the last of them stands in.
+
+    pydantic's `loc` also names the option of a union that it tried: a section by its `kind`, or `literal['batch']`.
+    """
+    keys: list[str] = []
+    section: type[BaseModel] | None = None
+    options = [model]
     for part in loc:
         if isinstance(part, int):
-            continue
-        nested = list(_models_in(model.model_fields[part].annotation))
-        if not nested:
-            return []
-        model = nested[0]
-    return list(model.model_fields)
+            keys.append(str(part))
+        elif len(options) > 1:
+            options = [
+                option for option in options if part in get_args(option.model_fields["kind"].annotation)
+            ]
+        elif not part.endswith((")", "]")):
+            keys.append(part)
+            section = options[0] if options else None
+            field = section.model_fields.get(part) if section else None
+            options = list(_models_in(field.annotation)) if field else []
+    return keys, section
 
 
-def _models_in(annotation: Any):
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in getattr(annotation, "__args__", ()):
         yield from _models_in(inner)
 
 
-def _sentence(error: dict[str, Any]) -> str:
+def _sentence(error: dict[str, Any], key: str) -> str:
     """One validation error as `key: what was found and what is allowed`."""
-    # pydantic also names the alternative of a union that it tried, such as `literal['batch']`
-    loc = [str(part) for part in error["loc"] if not str(part).endswith((")", "]"))]
-    key = ".".join(loc) or "the configuration"
+    key = key or "the configuration"
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key"
     if error["type"] == "missing":
         return f"{key}: missing, and there is no default"
+    if error["type"] == "union_tag_not_found":
+        return f"{key}.kind: missing, and there is no default"
+    if error["type"] == "union_tag_invalid":
+        return f"{key}.kind: one of {error['ctx']['expected_tags']} is needed (found {error['ctx']['tag']!r})"
     message = error["msg"].removeprefix("Value error, ")
     found = "" if isinstance(error["input"], dict | BaseModel) else f" (found {error['input']!r})"
     return f"{key}: {message}{found}"

@@ -21,12 +21,23 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.tmp")  # one name: what a killed attempt left is written over
     try:
         yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        _share(temporary)
-        temporary.replace(path)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, once it is on the disk."""
+    with temporary.open("rb") as handle:
+        os.fsync(handle.fileno())
+    _share(temporary)
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems cannot flush a folder
+            os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from workflow_scripts.lib.captioner.loading import load_language_model, load_tok
 from workflow_scripts.lib.captioner.prompts import prompts_by_language
 from workflow_scripts.lib.config import CaptionerConfig, freeze
 from workflow_scripts.lib.corpus.tables import CAPTIONS, read_rows
-from workflow_scripts.lib.features.reader import FeatureReader
+from workflow_scripts.lib.features.reader import open_features
 from workflow_scripts.lib.features.shards import ShardWriter
 from workflow_scripts.lib.frames.shard import write_status
 from workflow_scripts.lib.keys import caption_key, video_key
@@ -126,7 +126,7 @@ class Tiny:
     def dataset(self, split: str, *, with_caption=True, limit=60):
         return CaptionDataset(
             self.split(split).examples,
-            FeatureReader(self.folder / "features", "token"),
+            open_features(self.folder / "features", "token"),
             self.tokenizer,
             self.prompts,
             video_token=len(self.tokenizer),

@@ -56,21 +56,27 @@ def train(folder: Path, name: str = "trained", checkpoints: str = "checkpoints",
 def extract(folder: Path, root: Path, shard: str, config: Path, **changes) -> None:
     flags = {
         "config": config, "trained_clip": folder / "trained",
-        "captions": folder / "corpus" / f"captions_{shard}.parquet",
         "frames": folder / "frames" / f"frames_{shard}.tar", "status": folder / "frames" / f"status_{shard}.parquet",
-        "frame_features": root / f"FeatureData/video_shard_{shard}.hdf5",
-        "text_features": root / f"TextData/text_shard_{shard}.hdf5",
-        "sentence_features": root / f"SentenceData/sentence_shard_{shard}.hdf5",
+        "video_features": root / f"FeatureData/video_shard_{shard}.hdf5",
         "token_features": root / f"TokenData/token_shard_{shard}.hdf5", "threads": 1,
     }  # fmt: skip
-    run("extract_features", **flags | changes)
+    run("extract_video_features", **flags | changes)
+    flags = {
+        "config": config, "trained_clip": folder / "trained",
+        "captions": folder / "corpus" / f"captions_{shard}.parquet",
+        "text_features": root / f"TextData/text_shard_{shard}.hdf5",
+        "sentence_features": root / f"SentenceData/sentence_shard_{shard}.hdf5", "threads": 1,
+    }  # fmt: skip
+    run("extract_text_features", **flags)
 
 
 def collect(folder: Path, root: Path) -> None:
-    run(
-        "collect_features", root=root, corpus=folder / "corpus", name="tiny", shards=SHARDS,
-        videos_per_shard=VIDEOS // SHARDS,
-    )  # fmt: skip
+    for side in ("video", "text"):
+        run(
+            "collect_features", side=side, root=root, corpus=folder / "corpus", shards=SHARDS,
+            videos_per_shard=VIDEOS // SHARDS,
+        )  # fmt: skip
+    run("list_captions", root=root, corpus=folder / "corpus", name="tiny", shards=SHARDS)
 
 
 def temporary_folder() -> Path:

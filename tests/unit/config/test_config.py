@@ -1,5 +1,6 @@
 """The config models: what a person means is understood, what is wrong is named."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import yaml
 from workflow_scripts.lib.config import (
     CaptionerConfig,
     Config,
+    EncoderConfig,
     RetrievalConfig,
     freeze,
+    freeze_side,
     load_section,
     parse_config,
 )
@@ -23,8 +26,8 @@ def demo() -> dict:
     return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 
 
-def edited(path: str, value) -> dict:
-    data = demo()
+def edited(path: str, value, data: dict | None = None) -> dict:
+    data = demo() if data is None else data
     *parents, last = path.split(".")
     place = data
     for part in parents:
@@ -98,6 +101,88 @@ def test_wrong_values_are_refused_by_name(path, value, words):
         parse_config(edited(path, value))
     for word in words:
         assert word in str(error.value)
+
+
+IMPORTED = {
+    "run": "x",
+    "corpus": {"name": "wv", "adapter": "imported", "videos_per_shard": 20, "shards": 3},
+    "features": {"encoders": [{"name": "clip", "kind": "imported", "format": "bigfile", "source": "특징"}]},
+    "retrieval": {"encoder": "clip"},
+}
+
+
+def imported(path: str, value) -> dict:
+    return edited(path, value, copy.deepcopy(IMPORTED))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("report.title", "제목"),
+        ("captioner.enabled", False),
+        ("clip.enabled", False),
+        ("features.encoders.0.visual", "i3d"),
+        ("features.encoders.0.dtype", "float16"),
+        ("corpus.languages", ["ko"]),
+    ],
+)
+def test_imported_features_are_a_corpus(path, value):
+    config = parse_config(imported(path, value))
+    assert config.corpus.is_imported
+    assert config.features.encoder("clip").sides() == ["video", "text"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("corpus.annotations", "x.csv", ["corpus: ", "annotations", "videos_per_shard"]),
+        ("corpus.val_share", 0.2, ["corpus: ", "val_share"]),
+        ("corpus.languages", ["en", "ko"], ["languages", "en, ko"]),
+        ("corpus.adapter", "demo", ["features.encoders", "corpus.adapter: imported", "demo"]),
+        ("frames.count", 8, ["frames: ", "no videos"]),
+        ("clip.model", "ViT-B-32", ["clip.enabled", "frames"]),
+        ("captioner.language_model", "x", ["captioner.enabled", "visual tokens"]),
+        ("retrieval.visual", "tokens", ["retrieval.visual", "embeddings"]),
+        ("features.encoders.0.token_grid", [2, 2], ["features.encoders.0.token_grid: unknown key", "source"]),
+        ("features.encoders.0.precision", "bf16", ["features.encoders.0.precision: unknown key"]),
+        ("features.encoders.0.captions", "x.csv", ["features.encoders.0", "`captions`", "bigfile"]),
+        ("features.encoders.0.format", "npz", ["features.encoders.0.format: ", "webvid_pt"]),
+        ("features.encoders.0.kind", "importd", ["features.encoders.0.kind: ", "'imported'", "importd"]),
+        ("features.encoders", [{"name": "a", "source": "b"}], ["features.encoders.0.kind: missing"]),
+        (
+            "features.encoders",
+            [{"name": "a", "kind": "open_clip", "model": "b"}],
+            ["exactly one", "open_clip"],
+        ),
+    ],
+)
+def test_what_makes_no_sense_with_imported_features_is_refused(path, value, words):
+    with pytest.raises(UserError) as error:
+        parse_config(imported(path, value))
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("side", ["video", "text"])
+def test_what_decides_about_a_side_is_each_key_but_those_of_the_other_and_of_running(side):
+    other = {"video": {"text": "sentence", "text_layer": 3}, "text": {"token_grid": [2, 2]}}
+    encoder = {"name": "a", "kind": "open_clip", "model": "ViT-B-32"}
+    running = {"batch_size": 3, "compile": True, "space": "shard"}
+    before = freeze_side(EncoderConfig(**encoder), side)
+    assert freeze_side(EncoderConfig(**encoder | running | other[side]), side) == before
+    for change in (
+        {"model": "x"},
+        {"pretrained": "x"},
+        {"precision": "bf16"},
+        {"dtype": "float32"},
+        *(
+            {key: value}
+            for found in other.values()
+            if found is not other[side]
+            for key, value in found.items()
+        ),
+    ):
+        assert freeze_side(EncoderConfig(**encoder | change), side) != before
 
 
 def test_every_wrong_key_is_named_at_once():

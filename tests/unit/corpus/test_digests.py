@@ -1,4 +1,4 @@
-"""Which edits of the annotations change which shard's digest."""
+"""Which edits of the annotations change which table's digest."""
 
 import json
 import os
@@ -9,12 +9,12 @@ import pytest
 
 from workflow_scripts.lib.config import CorpusConfig
 from workflow_scripts.lib.corpus import digests as module
-from workflow_scripts.lib.corpus.digests import annotations_state, shard_digests, shards_to_make
+from workflow_scripts.lib.corpus.digests import annotations_state, table_digests, tables_to_make
 from workflow_scripts.lib.errors import UserError
 
 
 def digests_of(config, cache):
-    return shard_digests(config, annotations_state(config), cache)
+    return table_digests(config, annotations_state(config), cache)
 
 
 def digests(folder, rows, **settings):
@@ -30,40 +30,52 @@ def rows(count):
 
 
 def changed(before, after):
-    return [shard for shard, (one, two) in enumerate(zip(before, after, strict=True)) if one != two]
+    assert before.keys() == after.keys()
+    return {table for table in before if before[table] != after[table]}
+
+
+def tables_of(*shards):
+    return {f"{table}_{shard:03d}" for table in ("videos", "captions") for shard in shards}
 
 
 def test_one_digest_a_shard_and_the_same_each_time(tmp_path):
     first = digests(tmp_path, rows(5))
-    assert len(first) == 4
-    assert len(set(first[:3])) == 3
+    assert list(first)[:3] == ["videos_000", "captions_000", "videos_001"] and len(first) == 8
+    assert len({first[table] for table in tables_of(0, 1, 2)}) == 6
     (tmp_path / "cache.json").unlink()
     assert digests(tmp_path, rows(5)) == first
 
 
 def test_a_video_at_the_end_changes_the_last_shard_alone(tmp_path):
     before = digests(tmp_path, rows(5))
-    assert changed(before, digests(tmp_path, rows(6))) == [2]
-    assert changed(digests(tmp_path, rows(6)), digests(tmp_path, rows(7))) == [3]
+    assert changed(before, digests(tmp_path, rows(6))) == tables_of(2)
+    assert changed(digests(tmp_path, rows(6)), digests(tmp_path, rows(7))) == tables_of(3)
 
 
-def test_an_edited_caption_changes_its_shard_alone(tmp_path):
+def test_an_edited_caption_changes_the_captions_of_its_shard_alone(tmp_path):
     before, edited = digests(tmp_path, rows(8)), rows(8)
     edited[3]["caption"] = "other"
-    assert changed(before, digests(tmp_path, edited)) == [1]
+    assert changed(before, digests(tmp_path, edited)) == {"captions_001"}
+
+
+def test_a_renamed_video_changes_the_videos_of_its_shard_alone(tmp_path):
+    before, edited = digests(tmp_path, rows(8)), rows(8)
+    edited[3]["video"] = "동영상.mp4"
+    assert changed(before, digests(tmp_path, edited)) == {"videos_001"}
 
 
 def test_what_is_not_read_changes_nothing(tmp_path):
     before, edited = digests(tmp_path, rows(8)), rows(8)
     edited[3]["licence"] = "CC0"
-    assert changed(before, digests(tmp_path, edited)) == []
-    assert changed(before, digests(tmp_path, rows(8), on_problem="quarantine")) == []
+    assert changed(before, digests(tmp_path, edited)) == set()
+    assert changed(before, digests(tmp_path, rows(8), on_problem="quarantine")) == set()
 
 
 def test_settings_that_make_other_rows_change_the_digests(tmp_path):
     before = digests(tmp_path, rows(8))
-    assert changed(before, digests(tmp_path, rows(8), languages=["ko"])) == [0, 1, 2, 3]
-    assert digests(tmp_path, rows(8), videos_per_shard=4)[0] != before[0]
+    captions = {f"captions_{shard:03d}" for shard in range(4)}
+    assert changed(before, digests(tmp_path, rows(8), languages=["ko"])) == captions
+    assert digests(tmp_path, rows(8), videos_per_shard=4)["videos_000"] != before["videos_000"]
 
 
 def test_bad_rows_do_not_prevent_digests(tmp_path):
@@ -94,7 +106,7 @@ def test_several_files_in_another_order_are_another_corpus(tmp_path):
         )
 
     found = [of([a, b]), of([b, a]), of({"train": a, "val": b}), of({"val": b, "train": a}), of([a])]
-    assert len({digests for [digests] in found}) == 5
+    assert len({tuple(digests.values()) for digests in found}) == 5
 
 
 def test_the_state_of_a_folder_is_what_its_annotations_are(tmp_path):
@@ -127,8 +139,8 @@ def test_a_file_that_an_option_names_is_read_again(tmp_path):
     for video in (0, 1, 3):
         test.write_text(f"video_id,sentence\nvideo{video},once\n")
         found.append(digests_of(config, tmp_path / "cache.json"))
-    assert changed(found[0], found[1]) == [0]
-    assert changed(found[1], found[2]) == [0, 1]
+    assert changed(found[0], found[1]) == tables_of(0)
+    assert changed(found[1], found[2]) == tables_of(0, 1)
     test.unlink()
     with pytest.raises(UserError, match=r"test\.csv.*the option that names it"):
         annotations_state(config)
@@ -139,18 +151,19 @@ def test_file_names_that_are_not_utf8_do_not_stop_the_plan(tmp_path):
     for name in (b"\xb0\xa1.mp4", b"\xb0\xa1.txt", b"a.mp4", b"a.txt"):
         (tmp_path / "videos" / os.fsdecode(name)).write_text("a caption")
     config = CorpusConfig(name="c", adapter="folder", annotations=tmp_path / "videos")
-    assert len(digests_of(config, tmp_path / "cache.json")) == 1
+    assert len(digests_of(config, tmp_path / "cache.json")) == 2
 
 
-def test_shards_to_make_are_those_of_another_digest_or_without_a_table(tmp_path):
-    assert shards_to_make(["a", "b", "c"], tmp_path) == ["000", "001", "002"]
-    for shard, digest in enumerate("abc"):
-        (tmp_path / f".digest_{shard:03d}.txt").write_text(digest)
-        (tmp_path / f"videos_{shard:03d}.parquet").touch()
-        (tmp_path / f"captions_{shard:03d}.parquet").touch()
-    assert shards_to_make(["a", "b", "c"], tmp_path) == []
-    (tmp_path / "captions_002.parquet").unlink()
-    assert shards_to_make(["a", "x", "c", "d"], tmp_path) == ["001", "002", "003"]
+def test_tables_to_make_are_those_of_another_digest_or_without_a_file(tmp_path):
+    told = {"videos_000": "a", "captions_000": "b", "videos_001": "c"}
+    assert tables_to_make(told, tmp_path) == list(told)
+    for table, digest in told.items():
+        (tmp_path / f".digest_{table}.txt").write_text(digest)
+        (tmp_path / f"{table}.parquet").touch()
+    assert tables_to_make(told, tmp_path) == []
+    (tmp_path / "captions_000.parquet").unlink()
+    other = {**told, "videos_001": "x", "captions_001": "d"}
+    assert tables_to_make(other, tmp_path) == ["captions_000", "videos_001", "captions_001"]
 
 
 def test_a_long_reading_says_how_far_it_is(tmp_path, monkeypatch, capfd):
@@ -184,10 +197,10 @@ def demo(videos=480, shards=3, **drawn):
 
 def test_demo_needs_no_rendered_file():
     before = demo()
-    assert changed(before, demo(videos=481)) == [2]
-    assert changed(before, demo(videos=479)) == [1]
-    assert changed(before, demo(seed=1)) == [0, 1]
-    assert changed(before, demo(moments=2)) == [0, 1]
+    assert changed(before, demo(videos=481)) == tables_of(2)
+    assert changed(before, demo(videos=479)) == tables_of(1)
+    assert changed(before, demo(seed=1)) == tables_of(0, 1)
+    assert changed(before, demo(moments=2)) == tables_of(0, 1)
 
 
 def test_digests_import_nothing_heavy():

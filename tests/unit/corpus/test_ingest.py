@@ -28,15 +28,18 @@ def rows(count):
     return [f"v{i}.mp4,caption {i} {j}" for i in range(count) for j in range(2)]
 
 
+def write_shards(folder, shard):
+    """Both tables of a shard of four videos, from `videos.parquet` and `captions.parquet` there."""
+    for table in ("videos", "captions"):
+        write_shard(table, folder / f"{table}.parquet", shard, 4, folder / f"{table}_{shard:03d}.parquet")
+
+
 def test_shards_put_together_are_the_corpus(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ROWS_PER_GROUP", 3)  # several row groups
-    videos, captions, problems = run(tmp_path, rows(10))
+    _, _, problems = run(tmp_path, rows(10))
     assert problems.read_text() == ""
     for shard in range(3):
-        write_shard(
-            videos, captions, shard, 4,
-            tmp_path / f"videos_{shard:03d}.parquet", tmp_path / f"captions_{shard:03d}.parquet",
-        )  # fmt: skip
+        write_shards(tmp_path, shard)
     assert [len(read_shards(tmp_path, "videos", n)) for n in (1, 2, 3)] == [4, 8, 10]
     assert read_shards(tmp_path, "videos", 3).schema.equals(VIDEOS)
     assert read_shards(tmp_path, "captions", 3).schema.equals(CAPTIONS)
@@ -47,9 +50,11 @@ def test_shards_put_together_are_the_corpus(tmp_path, monkeypatch):
 
 
 def test_shard_beyond_the_corpus_is_empty(tmp_path):
-    videos, captions, _ = run(tmp_path, rows(3))
-    write_shard(videos, captions, 2, 4, tmp_path / "videos_000.parquet", tmp_path / "captions_000.parquet")
-    assert list(read_rows(tmp_path, "videos", 1)) == list(read_rows(tmp_path, "captions", 1)) == []
+    run(tmp_path, rows(3))
+    for shard in range(3):
+        write_shards(tmp_path, shard)
+    assert [len(read_shards(tmp_path, "videos", shards)) for shards in (1, 2, 3)] == [3, 3, 3]
+    assert len(read_shards(tmp_path, "captions", 3)) == 6
 
 
 def test_problems_fail_with_the_first_ten_and_are_listed(tmp_path):
@@ -69,11 +74,9 @@ def test_problems_fail_with_the_first_ten_and_are_listed(tmp_path):
 
 
 def test_quarantine_leaves_out_and_lists(tmp_path):
-    videos, _, problems = run(tmp_path, ["bad.mp4,", *rows(2)], on_problem="quarantine")
+    _, _, problems = run(tmp_path, ["bad.mp4,", *rows(2)], on_problem="quarantine")
     assert len(problems.read_text().splitlines()) == 2
-    write_shard(
-        videos, tmp_path / "captions.parquet", 0, 4, tmp_path / "videos_000.parquet", tmp_path / "c.parquet"
-    )
+    write_shards(tmp_path, 0)
     assert [row["path"] for row in read_rows(tmp_path, "videos", 1)] == ["v0.mp4", "v1.mp4"]
 
 

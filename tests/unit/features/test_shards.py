@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.reader import FeatureReader
-from workflow_scripts.lib.features.shards import FOLDERS, PATTERNS, ShardWriter, index_path
+from workflow_scripts.lib.features.layout import FOLDERS, PATTERNS, index_path
+from workflow_scripts.lib.features.reader import open_features
+from workflow_scripts.lib.features.shards import ShardWriter
 
 ENCODER = {"model": "test"}
 
@@ -47,7 +48,7 @@ def test_plain_h5py_and_reader_agree(tmp_path):
         assert set(file) == set(found)
         assert all(np.array_equal(file[key][()], array) for key, array in found.items())
         assert json.loads(file.attrs["encoder"]) == ENCODER
-    assert same(FeatureReader(tmp_path, "video"), found)
+    assert same(open_features(tmp_path, "video"), found)
 
 
 @pytest.mark.parametrize("sidecar", ["missing", "of another shard", "garbage"])
@@ -61,13 +62,13 @@ def test_offsets_come_from_the_hdf5_when_the_sidecar_does_not_serve(tmp_path, si
     else:
         other = write(tmp_path / "other", arrays(seed=1))
         index_path(path).write_bytes(index_path(other).read_bytes())
-    assert same(FeatureReader(tmp_path, "video"), found)
+    assert same(open_features(tmp_path, "video"), found)
 
 
 def test_arrays_cannot_be_written_to_and_the_reader_pickles(tmp_path):
     found = arrays()
     write(tmp_path, found)
-    reader = FeatureReader(tmp_path, "video")
+    reader = open_features(tmp_path, "video")
     with pytest.raises(ValueError, match="read-only"):
         next(array for array in reader.values() if array.size)[0, 0] = 1
     assert same(pickle.loads(pickle.dumps(reader)), found)
@@ -77,13 +78,14 @@ def test_several_shards_are_found_by_meta_manifest_and_pattern(tmp_path):
     first, second = arrays(), arrays(start=20, seed=1)
     write(tmp_path, first), write(tmp_path, second, shard=1)
     write(tmp_path, arrays(start=40, seed=2), shard=2)
-    assert len(FeatureReader(tmp_path, "video")) == 60
+    assert len(open_features(tmp_path, "video")) == 60
     manifest = dict.fromkeys(first, "FeatureData/video_shard_000.hdf5")
     manifest |= dict.fromkeys(second, "FeatureData/video_shard_001.hdf5")
     (tmp_path / "video_manifest.json").write_text(json.dumps(manifest))
-    assert same(FeatureReader(tmp_path, "video"), first | second)
-    (tmp_path / "video_meta.json").write_text(json.dumps({"shards": 1}))
-    assert same(FeatureReader(tmp_path, "video"), first)
+    assert same(open_features(tmp_path, "video"), first | second)
+    meta = {"pattern": PATTERNS["video"], "per_shard": 20, "shards": 1, "total": 20}
+    (tmp_path / "video_meta.json").write_text(json.dumps(meta))
+    assert same(open_features(tmp_path, "video"), first)
 
 
 def test_shards_written_elsewhere_are_read(tmp_path):
@@ -93,18 +95,18 @@ def test_shards_written_elsewhere_are_read(tmp_path):
     with h5py.File(folder / "video_shard_000.hdf5", "w") as file:
         for key, array in found.items():
             file.create_dataset(key, data=array, compression="gzip")
-    assert same(FeatureReader(tmp_path, "video"), found)
+    assert same(open_features(tmp_path, "video"), found)
 
 
 def test_a_missing_key_is_named_with_its_folder(tmp_path):
     write(tmp_path, arrays())
     with pytest.raises(UserError, match=r"FeatureData.*'vid_99'"):
-        FeatureReader(tmp_path, "video")["vid_99"]
+        open_features(tmp_path, "video")["vid_99"]
 
 
 def test_no_shards_at_all(tmp_path):
-    with pytest.raises(UserError, match=r"TokenData.*extract_features"):
-        len(FeatureReader(tmp_path, "token"))
+    with pytest.raises(UserError, match=r"TokenData.*run the step that makes them"):
+        len(open_features(tmp_path, "token"))
 
 
 @pytest.mark.parametrize("keep_sidecar", [True, False])
@@ -114,21 +116,21 @@ def test_a_truncated_shard_is_refused_by_name(tmp_path, keep_sidecar):
         index_path(path).unlink()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match=r"video_shard_000\.hdf5"):
-        len(FeatureReader(tmp_path, "video"))
+        len(open_features(tmp_path, "video"))
 
 
 def test_shards_of_different_encoders_are_not_mixed(tmp_path):
     write(tmp_path, arrays())
     write(tmp_path, arrays(start=20), shard=1, encoder={"model": "other"})
     with pytest.raises(UserError, match=r"video_shard_001\.hdf5.*another encoder"):
-        len(FeatureReader(tmp_path, "video"))
+        len(open_features(tmp_path, "video"))
 
 
 def test_a_key_in_two_shards_is_refused(tmp_path):
     write(tmp_path, arrays())
     write(tmp_path, arrays(), shard=1)
     with pytest.raises(UserError, match="two shards"):
-        len(FeatureReader(tmp_path, "video"))
+        len(open_features(tmp_path, "video"))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -143,7 +145,7 @@ def test_overflow_of_float16_asks_for_float32(tmp_path):
     with pytest.raises(UserError, match=r"vid_0.*float32"):
         write(tmp_path, large)
     write(tmp_path, large, dtype="float32")
-    assert FeatureReader(tmp_path, "video")["vid_0"].dtype == np.float32
+    assert open_features(tmp_path, "video")["vid_0"].dtype == np.float32
 
 
 def test_the_same_features_give_the_same_bytes(tmp_path):
@@ -154,7 +156,7 @@ def test_the_same_features_give_the_same_bytes(tmp_path):
 
 def test_an_empty_shard_can_be_read(tmp_path):
     write(tmp_path, {}, kind="token")
-    assert len(FeatureReader(tmp_path, "token")) == 0
+    assert len(open_features(tmp_path, "token")) == 0
 
 
 def test_a_killed_writer_leaves_no_shard_and_can_be_run_again(tmp_path):
@@ -168,8 +170,8 @@ def test_a_killed_writer_leaves_no_shard_and_can_be_run_again(tmp_path):
     path = tmp_path / "FeatureData" / "video_shard_000.hdf5"
     killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
-    with pytest.raises(UserError, match="extract_features"):
-        len(FeatureReader(tmp_path, "video"))
+    with pytest.raises(UserError, match="run the step that makes them"):
+        len(open_features(tmp_path, "video"))
     found = arrays()
     write(tmp_path, found)
-    assert same(FeatureReader(tmp_path, "video"), found)
+    assert same(open_features(tmp_path, "video"), found)

@@ -14,7 +14,7 @@ from workflow_scripts.lib.files import read_json, write_json
 from workflow_scripts.lib.frames.extract import Settings
 from workflow_scripts.lib.frames.shard import STATUS, write_status, write_tar
 from workflow_scripts.lib.keys import caption_key, video_key
-from workflow_scripts.lib.report.media import Media
+from workflow_scripts.lib.report.media import FrameSource, Media
 from workflow_scripts.lib.report.metrics import collect
 
 RANKS = pa.schema(
@@ -36,7 +36,8 @@ HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load
 class FakeRun:
     """Writes itself below `root`. Every fourth video is in the test split; video 1 gives no frames.
 
-    Curves only where asked for: drawing them is most of the time that a page takes.
+    Curves only where asked for: drawing them is most of the time that a page takes. `imported`: the corpus is of
+    imported features, and has no frames.
     """
 
     root: Path
@@ -51,12 +52,14 @@ class FakeRun:
     frames: int = 8
     size: tuple[int, int] = (32, 24)
     curves: bool = False
+    imported: bool = False
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.corpus, self.frame_folder = self.root / "corpus", self.root / "frames"
         self.results, self.benchmarks = self.root / "results" / "fake", self.root / "benchmarks"
         self.problems = self.root / "problems.jsonl"
+        self.metas: list[Path] = []  # of features, for those tests that write some
         self.test = [i for i in range(self.videos) if self.split(i) == "test" and i != 1]
         self._write_tables()
         self.problems.write_text("", encoding="utf-8")
@@ -71,8 +74,10 @@ class FakeRun:
         metrics = collect(
             stages={stage: self.results / stage / "metrics.json" for stage in self.stages},
             corpus=self.corpus,
-            frames=self.frame_folder,
+            frames=None if self.imported else self.frame_folder,
             problems=self.problems,
+            features=self.metas,
+            benchmarks=self.benchmarks,
             shards=self.shards,
             seed=3,
         )
@@ -80,7 +85,8 @@ class FakeRun:
         return read_json(self.results / "metrics.json")
 
     def media(self) -> Media:
-        return Media(self.corpus, self.frame_folder, self.shards, self.root / "videos", Settings())
+        frames = FrameSource(self.frame_folder, self.root / "videos", Settings())
+        return Media(self.corpus, self.shards, None if self.imported else frames)
 
     def benchmark(self, name: str, *rows: str) -> None:
         file = self.benchmarks / f"{name}.tsv"
@@ -95,6 +101,8 @@ class FakeRun:
             some = range(shard * a_shard, min((shard + 1) * a_shard, self.videos))
             self._write_parquet("videos", shard, [self._video(i) for i in some], VIDEOS)
             self._write_parquet("captions", shard, [row for i in some for row in self._captions(i)], CAPTIONS)
+            if self.imported:
+                continue
             write_status(self.frame_folder / f"status_{shard:03d}.parquet", [self._status(i) for i in some])
             good = (i for i in some if i != 1)
             write_tar(self.frame_folder / f"frames_{shard:03d}.tar", ((i, self._jpegs(i)) for i in good))

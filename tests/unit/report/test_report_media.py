@@ -11,7 +11,7 @@ from workflow_scripts.lib.corpus.tables import CAPTIONS, VIDEOS
 from workflow_scripts.lib.frames.extract import Settings
 from workflow_scripts.lib.frames.pool import Limits
 from workflow_scripts.lib.frames.stage import Executor, ShardFiles, extract_shard
-from workflow_scripts.lib.report.media import Media
+from workflow_scripts.lib.report.media import FrameSource, Media
 from workflow_scripts.lib.report.page import build_page
 
 CONFIG = FramesConfig(count=4, size=[64, 128], moment_frames=2)
@@ -41,7 +41,7 @@ def made(tmp_path_factory):
 
 
 def strips(folder):
-    with Media(folder, folder, 1, folder, Settings.of(CONFIG)) as media:
+    with Media(folder, 1, FrameSource(folder, folder, Settings.of(CONFIG))) as media:
         videos = media.videos(range(3)).values()
         return [media.strip(video, range(len(video.timestamps)), 32, 6) for video in videos]
 

@@ -41,7 +41,7 @@ def test_stage_files_are_kept_and_their_provenance_moves(tmp_path):
 @pytest.mark.parametrize("stages", [(), ("retrieval",), ("captioner",), ("clip", "captioner")])
 def test_a_stage_that_is_off_is_absent(tmp_path, stages):
     metrics = FakeRun(tmp_path, stages=stages).collect()
-    assert set(metrics) == {"run", "corpus", "frames", "provenance", *stages}
+    assert set(metrics) == {"run", "corpus", "frames", "features", "provenance", *stages}
     assert {"clip", "retrieval", "captioner"} & set(metrics["provenance"]) == set(stages)
 
 

@@ -21,6 +21,10 @@ from workflow_scripts.lib.report import numbers
         (numbers.duration, 7500, "2 h 05 min"),
         (numbers.memory, 512.3, "512 MiB"),
         (numbers.memory, 2048, "2.0 GiB"),
+        (numbers.size, 512, "512 B"),
+        (numbers.size, 999.9, "1 kB"),
+        (numbers.size, 1.5e9, "1.5 GB"),
+        (numbers.size, 2.5e15, "2,500 TB"),
     ],
 )
 def test_numbers(form, value, text):

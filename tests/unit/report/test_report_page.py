@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 import re
 
 import pyarrow.parquet as pq
@@ -121,6 +122,30 @@ def test_files_of_a_stage_that_was_switched_off_are_not_shown(tmp_path):
     page = page_of(run, metrics)
     assert not {"retrieval", "captions"} & sections(page)
     assert "GMMFormer" not in page
+
+
+def test_without_frames_captions_stand_for_the_videos(tmp_path):
+    texts = {"en": "a <b>red</b> circle", "ko": "빨간 원", "zh": "", "ar": "دائرة", "ja": "赤い円"}
+    run = FakeRun(tmp_path, texts=texts, stages=("retrieval",), imported=True)
+    row = {
+        "file": "특징/a.pt",
+        "item": "영상 <1>",
+        "kind": "shape",
+        "what": "[2] is no [frames, width]",
+        "count": 3,
+    }
+    run.problems.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    tree = html.fromstring(page_of(run, examples=5))
+    assert not tree.xpath("//article//img")
+    figure = tree.xpath("//article//figure")[0]
+    assert [text_of(node) for node in figure.xpath("./p")] == ["a <b>red</b> circle", "빨간 원", "دائرة"]
+    assert "영상/video <" in text_of(figure.xpath("./figcaption")[0])
+    assert any("(no text)" in text_of(query) for query in tree.find_class("query"))
+    corpus = text_of(tree.get_element_by_id("corpus"))
+    assert "Features were imported; there are no frames to show" in corpus
+    assert "could not be taken: 3 shape." in corpus and "특징/a.pt: 영상 <1>" in corpus
+    assert "Videos without frames" not in corpus and "annotations" not in corpus
+    assert not any("Readable" in text_of(tile) for tile in tree.find_class("tile"))
 
 
 def test_no_test_video_at_all(tmp_path):

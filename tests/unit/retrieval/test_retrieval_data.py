@@ -7,11 +7,19 @@ import torch
 
 from tests.unit.retrieval.tiny_corpus import WIDTH, make_corpus
 from workflow_scripts.lib.config import RetrievalConfig
-from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.reader import FeatureReader
+from workflow_scripts.lib.features.datasets import CaptionedVideos
+from workflow_scripts.lib.features.keys import Keys
+from workflow_scripts.lib.features.reader import open_features
 from workflow_scripts.lib.features.shards import ShardWriter
-from workflow_scripts.lib.retrieval.data import EpochBatches, TrainingSet, feature, read_splits, visual_reader
+from workflow_scripts.lib.retrieval.data import (
+    EpochBatches,
+    make_batch,
+    read_splits,
+    video_inputs,
+    visual_reader,
+)
 from workflow_scripts.lib.retrieval.model import GMMFormerConfig
+from workflow_scripts.lib.retrieval.pooling import unit_rows
 
 CONFIG = GMMFormerConfig(WIDTH, WIDTH, hidden_size=8, n_heads=2, max_ctx_l=8, max_desc_l=6, map_size=4)
 
@@ -22,27 +30,31 @@ def folder(tmp_path_factory):
 
 
 def splits_of(folder, languages=None):
-    videos = FeatureReader(folder / "features", "video")
-    return read_splits(folder / "corpus", 1, ("train", "val", "test"), languages, videos)
+    return read_splits(folder / "features", ("train", "val", "test"), languages)
 
 
-def test_videos_without_features_are_left_out_and_counted(folder, capsys):
+def keys_of(split) -> list[str]:
+    return list(Keys(split.videos(), split.captions()))
+
+
+def test_splits_hold_the_captioned_videos_that_have_features(folder, capsys):
     splits = splits_of(folder)
-    assert splits["train"].videos.tolist() == [0, 1, 2, 4, 5, 6]
-    assert splits["val"].caption_keys() == ["vid_7#cap_0", "vid_7#cap_1", "vid_8#cap_0", "vid_8#cap_1"]
-    assert len(splits["test"].videos) == len(splits["test"].owner) == 0
-    assert "1 captioned videos have no features" in capsys.readouterr().out
+    assert splits["train"].unique_videos().tolist() == [0, 1, 2, 4, 5, 6]
+    assert keys_of(splits["val"]) == ["vid_7#cap_0", "vid_7#cap_1", "vid_8#cap_0", "vid_8#cap_1"]
+    assert splits["test"].video_count == len(splits["test"]) == 0
+    assert "train: 6 videos, 12 captions" in capsys.readouterr().out
 
 
 def test_only_the_chosen_languages(folder):
     train = splits_of(folder, ["ko"])["train"]
-    assert set(train.languages) == {"ko"}
-    assert train.caption_keys([0, 3]) == ["vid_0#cap_1", "vid_4#cap_1"]
+    assert {train.language_names[code] for code in train.languages()} == {"ko"}
+    assert [keys_of(train)[row] for row in (0, 3)] == ["vid_0#cap_1", "vid_4#cap_1"]
 
 
 def test_a_batch_holds_its_videos_with_all_their_captions(folder):
-    readers = [FeatureReader(folder / "features", kind) for kind in ("video", "text")]
-    batch = TrainingSet(splits_of(folder)["train"], *readers, CONFIG)[[4, 0, 2]]  # videos 5, 0 and 2
+    readers = [open_features(folder / "features", kind) for kind in ("video", "text")]
+    train_set = CaptionedVideos(*readers, splits_of(folder)["train"])
+    batch = make_batch(train_set.__getitems__([4, 0, 2]), CONFIG)  # videos 5, 0 and 2
     assert batch.owner.tolist() == [0, 0, 1, 1, 2, 2]
     assert batch.clips.shape == (3, 4, WIDTH)
     assert batch.frame_mask.sum(1).tolist() == [min(8, len(readers[0][f"vid_{i}"])) for i in (5, 0, 2)]
@@ -66,33 +78,11 @@ def test_epochs_shuffle_by_seed_and_epoch_and_cover_everything():
     assert len({str(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}) == 4
 
 
-@pytest.mark.parametrize(
-    ("array", "found"),
-    [
-        (np.zeros((0, 4)), "no rows"),
-        (np.zeros((3, 5)), r"shape \[3, 5\], expected \[rows, 4\]"),
-    ],
-)
-def test_a_wrong_feature_is_named(tmp_path, array, found):
-    (tmp_path / "FeatureData").mkdir()
-    with ShardWriter(tmp_path / "FeatureData/video_shard_000.hdf5", encoder={}) as writer:
-        writer.write("vid_0", np.ones((2, 4)))
-        writer.write("vid_1", array)
-    reader = FeatureReader(tmp_path, "video")
-    assert feature(reader, "vid_0", 4).shape == (2, 4)
-    with pytest.raises(UserError, match=f"video feature vid_1 has {found}"):
-        feature(reader, "vid_1", 4)
-
-
 def test_visual_tokens_of_a_frame_lie_side_by_side(tmp_path):
-    tokens = np.arange(2 * 4 * 3).reshape(2, 4, 3)
-    with ShardWriter(tmp_path / "TokenData/token_shard_000.hdf5", encoder={}) as writer:
+    tokens = np.random.default_rng(0).normal(size=(2, 4, WIDTH // 4)).astype(np.float32)
+    with ShardWriter(tmp_path / "TokenData/token_shard_000.hdf5", encoder={}, dtype="float32") as writer:
         writer.write("vid_0", tokens)
     reader = visual_reader(tmp_path, RetrievalConfig(visual="tokens"))
-    np.testing.assert_array_equal(feature(reader, "vid_0", 12), tokens.reshape(2, 12))
-
-
-def test_a_caption_without_features_is_named(folder):
-    reader = FeatureReader(folder / "features", "text")
-    with pytest.raises(UserError, match="vid_0#cap_9"):
-        feature(reader, "vid_0#cap_9")
+    _, frames, mask = video_inputs([reader["vid_0"]], CONFIG)
+    assert mask.tolist() == [[1, 1]]
+    np.testing.assert_allclose(frames[0].numpy(), unit_rows(tokens.reshape(2, WIDTH)), rtol=1e-6)

@@ -44,7 +44,7 @@ def test_recalls_of_a_case_by_hand_are_percent():
 
 
 def test_languages_are_counted_apart():
-    found = recalls_by_language(np.array([1, 3, 1, 1]), ["en", "en", "ko", "ko"], videos=4)
+    found = recalls_by_language(np.array([1, 3, 1, 1]), np.array([2, 2, 0, 0]), ["ko", "zh", "en"], videos=4)
     assert found["r1"] == 75
     assert {name: part["r1"] for name, part in found["by_language"].items()} == {"en": 50, "ko": 100}
     assert found["by_language"]["ko"]["queries"] == 2

@@ -1,3 +1,5 @@
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -6,7 +8,8 @@ import torch
 from tests.unit.retrieval.tiny_corpus import make_corpus, small_config
 from workflow_scripts.lib.checkpoints import FINISHED, differences, mark_finished
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.reader import FeatureReader
+from workflow_scripts.lib.features.keys import Keys
+from workflow_scripts.lib.features.reader import open_features
 from workflow_scripts.lib.retrieval import train as training
 from workflow_scripts.lib.retrieval.data import read_splits
 from workflow_scripts.lib.retrieval.evaluate import retrieve, retrieve_zero_shot
@@ -21,19 +24,18 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def run(folder, tmp_path):
     """Train in tmp_path/<name>; dropout is on, so that the state of the random generator matters."""
-    videos = FeatureReader(folder / "features", "video")
-    splits = read_splits(folder / "corpus", 1, ("train", "val"), None, videos)
+    splits = read_splits(folder / "features", ("train", "val", "test"), None)
 
     def train(name="checkpoints", *, seed=5, without_val=False, **changes):
         torch.manual_seed(seed)
-        some = (
-            {**splits, "val": read_splits(folder / "corpus", 1, ("x",), None, videos)["x"]}
-            if without_val
-            else splits
-        )
+        some = {
+            "train": splits["train"],
+            "val": splits["test" if without_val else "val"],
+        }  # no video is of test
+        videos, texts = (open_features(folder / "features", kind) for kind in ("video", "text"))
         config = small_config(drop=0.2, **changes)
         return training.train(
-            config, folder / "features", some, tmp_path / name, seed=seed, device=torch.device("cpu")
+            config, videos, texts, some, tmp_path / name, seed=seed, device=torch.device("cpu")
         )
 
     return train
@@ -100,19 +102,19 @@ def test_a_broken_checkpoint_is_named(run, tmp_path, content):
         run(epochs=1)
 
 
-def test_changed_features_start_anew(run, folder, capsys):
+def test_changed_features_start_anew(run, folder, tmp_path, capsys):
     run(epochs=1)
     shard = folder / "features/FeatureData/video_shard_000.hdf5"
+    shutil.copy(shard, tmp_path / "kept.hdf5")
     with h5py.File(shard, "r+") as file:
-        old = file.attrs["digest"]
         file.attrs["digest"] = "other"
     try:
         capsys.readouterr()
         run(epochs=1)
-        assert "features.video_shard_000.hdf5" in capsys.readouterr().out
+        assert "features.video.file 0: " in capsys.readouterr().out
     finally:
-        with h5py.File(shard, "r+") as file:
-            file.attrs["digest"] = old
+        shard.unlink()
+        shutil.copy(tmp_path / "kept.hdf5", shard)
 
 
 def test_training_learns_its_videos(run, folder):
@@ -121,8 +123,8 @@ def test_training_learns_its_videos(run, folder):
     )
     losses = [row["train_loss"] for row in state.curve]
     assert losses[-1] < 0.3 * losses[0]
-    videos, texts = (FeatureReader(folder / "features", kind) for kind in ("video", "text"))
-    split = read_splits(folder / "corpus", 1, ("train",), None, videos)["train"]
+    videos, texts = (open_features(folder / "features", kind) for kind in ("video", "text"))
+    split = read_splits(folder / "features", ("train",), None)["train"]
     assert np.mean(retrieve(state.model, split, videos, texts, 0.7).rank == 1) > 0.9
 
 
@@ -188,9 +190,9 @@ def test_differences_are_named():
 def test_blocks_give_the_ranks_of_one_block(run, folder, monkeypatch):
     model = run(epochs=1).model
     videos, texts, sentences = (
-        FeatureReader(folder / "features", kind) for kind in ("video", "text", "sentence")
+        open_features(folder / "features", kind) for kind in ("video", "text", "sentence")
     )
-    split = read_splits(folder / "corpus", 1, ("train",), None, videos)["train"]
+    split = read_splits(folder / "features", ("train",), None)["train"]
     whole = retrieve(model, split, videos, texts, 0.7)
     zero_shot = retrieve_zero_shot(split, videos, sentences)
     for name, size in (("BLOCK", 40), ("QUERIES", 5), ("VIDEOS", 2)):
@@ -205,16 +207,16 @@ def test_blocks_give_the_ranks_of_one_block(run, folder, monkeypatch):
 
 
 def test_zero_shot_is_the_cosine_with_the_mean_of_unit_length_frames(folder):
-    videos, sentences = (FeatureReader(folder / "features", kind) for kind in ("video", "sentence"))
-    split = read_splits(folder / "corpus", 1, ("val",), None, videos)["val"]
+    videos, sentences = (open_features(folder / "features", kind) for kind in ("video", "sentence"))
+    split = read_splits(folder / "features", ("val",), None)["val"]
     found = retrieve_zero_shot(split, videos, sentences)
-    for row, key in enumerate(split.caption_keys()):
+    for row, key in enumerate(Keys(split.videos(), split.captions())):
         sentence = sentences[key][0]
         scores = []
-        for video in split.videos:
+        for video in split.unique_videos():
             frames = videos[f"vid_{video}"]
             mean = np.mean([frame / np.linalg.norm(frame) for frame in frames], axis=0)
             scores.append(mean @ sentence / np.linalg.norm(mean) / np.linalg.norm(sentence))
-        own = scores[split.owner[row]]
+        own = scores[split.owner(slice(row, row + 1))[0]]
         assert found.rank[row] == 1 + sum(score > own for score in scores)
         np.testing.assert_allclose(found.top_scores[row], sorted(scores, reverse=True), atol=1e-4)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.corpus.tables import CAPTIONS
+from workflow_scripts.lib.features.caption_lists import list_captions
 from workflow_scripts.lib.features.shards import ShardWriter
 from workflow_scripts.lib.keys import caption_key, video_key
 
@@ -31,11 +32,17 @@ def small_config(**changes) -> RetrievalConfig:
 
 
 def make_corpus(
-    folder: Path, splits: dict[str, int], *, without_features: tuple[int, ...] = (), sentences=True
+    folder: Path,
+    splits: dict[str, int],
+    *,
+    without_features: tuple[int, ...] = (),
+    sentences: bool = True,
+    texts: str = "features",
 ) -> Path:
-    """Tables in folder/corpus and features in folder/features, in one shard; returns the folder.
+    """Tables in folder/corpus, features and lists of captions in folder/features, in one shard; returns the folder.
 
-    `splits` says how many videos each split has. Every video has an English and a Korean caption.
+    `splits` says how many videos each split has. Every video has an English and a Korean caption. Features of captions
+    are in folder/`texts`: in another one than those of the videos, they are of another encoder, and twice as wide.
     """
     rng = np.random.default_rng(0)
     names = [name for name, count in splits.items() for _ in range(count)]
@@ -57,24 +64,23 @@ def make_corpus(
             )
             noise = rng.normal(size=(2 + video % 7, WIDTH)) * 0.1
             tokens[key] = frames[video_key(video)].mean(axis=0) + noise
+            if texts != "features":
+                tokens[key] = np.tile(tokens[key], 2)
     (folder / "corpus").mkdir(parents=True)
     table = pa.Table.from_pylist(rows, schema=pa.schema([*CAPTIONS]))
     pq.write_table(table, folder / "corpus/captions_000.parquet")
-    left_out = {video_key(video) for video in without_features}
-    _write(folder, "FeatureData/video", {key: rows for key, rows in frames.items() if key not in left_out})
-    _write(folder, "TextData/text", tokens)
+    shown = {key: rows for key, rows in frames.items() if key not in map(video_key, without_features)}
+    _write(folder / "features/FeatureData/video_shard_000.hdf5", shown)
+    _write(folder / texts / "TextData/text_shard_000.hdf5", tokens)
     if sentences:
-        _write(
-            folder,
-            "SentenceData/sentence",
-            {key: value.mean(axis=0, keepdims=True) for key, value in tokens.items()},
-        )
+        means = {key: value.mean(axis=0, keepdims=True) for key, value in tokens.items()}
+        _write(folder / texts / "SentenceData/sentence_shard_000.hdf5", means)
+    list_captions(folder / "features", folder / "corpus", "tiny", shards=1)
     return folder
 
 
-def _write(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
-    path = folder / "features" / f"{name}_shard_000.hdf5"
-    path.parent.mkdir(parents=True)
-    with ShardWriter(path, encoder={"model": "random"}, dtype="float32") as writer:
+def _write(shard: Path, arrays: dict[str, np.ndarray]) -> None:
+    encoder = {"space": {"model": shard.parents[1].name}}
+    with ShardWriter(shard, encoder, dtype="float32") as writer:
         for key, array in arrays.items():
             writer.write(key, array)

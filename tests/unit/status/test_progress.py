@@ -30,6 +30,16 @@ def test_clips_by_the_lines_of_the_stage_itself(of_log, capsys):
     assert of_log("extract_frames", f"{line}\n").before == 0
 
 
+def test_frames_by_the_lines_of_the_extraction_of_features(of_log):
+    with FrameProgress(total=3000, done=1000, unit="frame") as counter:
+        counter.count(more=64)
+        line = counter.line()
+    found = of_log("extract_video_features", f"1000 of 3000 frames are done already\n{line}\n")
+    assert (found.done, found.total, found.before, found.unit) == (1064, 3000, 1000, "frames")
+    cut = "cut: 3 of 50 captions are longer than the 77 tokens that the text tower reads\n"
+    assert of_log("extract_text_features", cut) is None
+
+
 def test_epochs_of_retrieval_by_its_own_line(of_log):
     line = _line({"epoch": 3, "train_loss": 1.0, "step": 9, "lr": 0.1}, 10, 2.0)
     found = of_log("train_retrieval", f"training on cpu\n{line}\n")

@@ -26,8 +26,7 @@ from workflow_scripts.lib.checkpoints import mark_finished
 from workflow_scripts.lib.compute import add_compute_arguments, device_name, set_up_compute
 from workflow_scripts.lib.config import CaptionerConfig, Stage, load_section
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.reader import FeatureReader, find_shards
-from workflow_scripts.lib.features.shards import shard_digest
+from workflow_scripts.lib.features.reader import FeatureReader, open_features
 from workflow_scripts.lib.files import file_digest, whole_folder, write_json
 from workflow_scripts.lib.provenance import provenance
 
@@ -141,7 +140,7 @@ def open_inputs(arguments: argparse.Namespace) -> Inputs:
         arguments=arguments,
         config=config,
         device=device,
-        features=FeatureReader(arguments.features, "token"),
+        features=open_features(arguments.features, "token"),
         tokenizer=tokenizer,
         prompts=prompts_by_language(tokenizer, config.prompts),
         language_model_name=name,
@@ -161,7 +160,7 @@ def made_by(inputs: Inputs, stage1: Path | None = None) -> dict[str, Any]:
         "language model weights": {file.name: file_digest(file) for file in weights},
         "captions": [file_digest(arguments.corpus / f"captions_{shard:03d}.parquet") for shard in shards],
         "frames": [file_digest(arguments.frames / f"status_{shard:03d}.parquet") for shard in shards],
-        "features": [shard_digest(file) for file in find_shards(arguments.features, "token")],
+        "features": open_features(arguments.features, "token").digests(),
         "stage 1": file_digest(stage1 / "adapter_model.safetensors") if stage1 else None,
     }
 

@@ -1,4 +1,4 @@
-"""What each shard is made of, told before the DAG is built: the digest decides which shards run again.
+"""What the tables of each shard are made of, told before the DAG is built: the digest decides which are made again.
 
 Every process of Snakemake asks, so the answer is kept in a file, and nothing heavy is imported.
 """
@@ -8,7 +8,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -25,40 +25,45 @@ ROWS_PER_UPDATE = 500
 SAY_EVERY, QUIET_S = 1_000_000, 5  # videos; seconds
 
 
-def shard_digests(corpus: CorpusConfig, state: str, cache: str | Path) -> list[str]:
-    """A digest of the table rows of each of `corpus.shards` shards, in order.
+def table_digests(corpus: CorpusConfig, state: str, cache: str | Path) -> dict[str, str]:
+    """A digest of the rows of every table of every shard: `{"videos_000": ..., "captions_000": ..., "videos_001": ...}`.
 
     Problems of the annotations are ingest_corpus's to report: rows that have one are left out here as they are
     there. The answer is kept in `cache` (JSON) and asked again only when `state`, the `annotations_state`, or a
     setting that matters has changed. UserError when the annotations cannot be read.
     """
     if corpus.adapter == "demo":
-        return [_demo_digest(corpus, shard) for shard in range(corpus.shards)]
+        return _by_table((_demo_digest(corpus, shard),) * 2 for shard in range(corpus.shards))
     corpus = corpus.model_copy(update={"check_files": False})  # no row depends on it
     settings = corpus.model_dump(mode="json", exclude={"name", "on_problem", "check_files", "demo"})
     key = {"state": state, **settings}
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(Path(cache).read_text(encoding="utf-8"))
         if kept["key"] == key:
-            return kept["digests"]
-    digests = list(_row_digests(corpus))
+            return kept["tables"]
+    digests = _by_table(_row_digests(corpus))
     with contextlib.suppress(OSError):  # a checkout that cannot be written to asks anew each time
-        write_json(Path(cache), {"key": key, "digests": digests})
+        write_json(Path(cache), {"key": key, "tables": digests})
     return digests
 
 
-def shards_to_make(digests: list[str], folder: Path) -> list[str]:
-    """Names (`007`) of the shards whose tables in `folder` are not there, or not made of what the digests tell."""
-    names = [f"{shard:03d}" for shard in range(len(digests))]
-    return [name for name, digest in zip(names, digests, strict=True) if not _is_made(folder, name, digest)]
+def tables_to_make(digests: dict[str, str], folder: Path) -> list[str]:
+    """Those tables (`videos_007`) in `folder` that are not there, or not made of what the digests tell."""
+    return [table for table, digest in digests.items() if not _is_made(folder, table, digest)]
 
 
-def _is_made(folder: Path, shard: str, digest: str) -> bool:
+def _by_table(shards: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {
+        f"{table}_{shard:03d}": digest
+        for shard, digests in enumerate(shards)
+        for table, digest in zip(("videos", "captions"), digests, strict=True)
+    }
+
+
+def _is_made(folder: Path, table: str, digest: str) -> bool:
     with contextlib.suppress(OSError):
-        written = (folder / f".digest_{shard}.txt").read_text(encoding="utf-8")
-        return written == digest and all(
-            (folder / f"{table}_{shard}.parquet").exists() for table in ("videos", "captions")
-        )
+        written = (folder / f".digest_{table}.txt").read_text(encoding="utf-8")
+        return written == digest and (folder / f"{table}.parquet").exists()
     return False
 
 
@@ -103,28 +108,42 @@ def _demo_digest(corpus: CorpusConfig, shard: int) -> str:
     return text_digest([json.dumps([*drawn_from, corpus.languages])])
 
 
-def _row_digests(corpus: CorpusConfig) -> Iterator[str]:
-    """One pass over the annotations; a shard's digest is finished when the next shard begins."""
-    done, digest = 0, hashlib.sha256()
-    rows: list[list] = []
-    for video, captions in _told(read_corpus(corpus, report=lambda problem: None)):
+def _row_digests(corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
+    """Of a shard's videos and of its captions, in one pass; they are finished when the next shard begins."""
+    done, videos, captions = 0, _Rows(), _Rows()
+    for video, its_captions in _told(read_corpus(corpus, report=lambda problem: None)):
         shard = video["index"] // corpus.videos_per_shard
         if shard >= corpus.shards:
             break
-        if shard > done or len(rows) == ROWS_PER_UPDATE:
-            digest.update(json.dumps(rows).encode())
-            rows.clear()
         if shard > done:
-            yield digest.hexdigest()
-            done, digest = shard, hashlib.sha256()
-        values = [*video.values()]
-        for row in captions:
-            values += row.values()
-        rows.append(values)
-    digest.update(json.dumps(rows).encode())
+            yield videos.digest(), captions.digest()
+            done, videos, captions = shard, _Rows(), _Rows()
+        videos.add([*video.values()])
+        for caption in its_captions:
+            captions.add([*caption.values()])
     for _ in range(done, corpus.shards):
-        yield digest.hexdigest()
-        digest = hashlib.sha256()
+        yield videos.digest(), captions.digest()
+        videos, captions = _Rows(), _Rows()
+
+
+class _Rows:
+    """A digest of rows, many at a time: a call for each would take longer than reading them."""
+
+    def __init__(self) -> None:
+        self._digest, self._waiting = hashlib.sha256(), []
+
+    def add(self, row: list) -> None:
+        self._waiting.append(row)
+        if len(self._waiting) == ROWS_PER_UPDATE:
+            self._update()
+
+    def digest(self) -> str:
+        self._update()
+        return self._digest.hexdigest()
+
+    def _update(self) -> None:
+        self._digest.update(json.dumps(self._waiting).encode())
+        self._waiting.clear()
 
 
 def _told(videos: Iterator[tuple[dict, list[dict]]]) -> Iterator[tuple[dict, list[dict]]]:

@@ -65,6 +65,17 @@ def read_shards(folder: Path, table: str, shards: int, columns: list[str] | None
     return pa.concat_tables(pq.read_table(file, columns=columns) for file in files)
 
 
+def read_columns(file: Path, columns: list[str], step: str) -> pa.Table:
+    """Columns of a table that `step` makes; UserError names one that is missing, damaged, or without these columns."""
+    try:
+        return pq.read_table(file, columns=columns)
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are of these kinds
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{file}: cannot be read as a table with {', '.join(columns)} ({reason}); run {step} again"
+        ) from None
+
+
 def read_rows(folder: Path, table: str, shards: int) -> Iterator[dict]:
     """The same, a dict a row; `attributes` as a dict."""
     for row in read_shards(folder, table, shards).to_pylist():

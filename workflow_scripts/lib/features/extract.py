@@ -1,132 +1,218 @@
 """Run a frozen encoder over a shard's frames and captions."""
 
-import io
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from workflow_scripts.lib.features.encoders import Encoder, Frames
-from workflow_scripts.lib.features.shards import ShardWriter
-from workflow_scripts.lib.frames.shard import FrameShard
-from workflow_scripts.lib.keys import video_key
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.features.batches import Batches, CaptionBatches, FrameBatches
+from workflow_scripts.lib.features.encoders.encoder import Encoder
+from workflow_scripts.lib.features.index import Keys
+from workflow_scripts.lib.features.layout import Kind
+from workflow_scripts.lib.features.planned import Plan, PlannedShard
+from workflow_scripts.lib.features.processes import ALONE, Processes
+from workflow_scripts.lib.features.space import need, require_space
+from workflow_scripts.lib.frames.progress import Progress
 
-A = TypeVar("A")
-B = TypeVar("B")
+Encoded = Iterator[tuple[int, dict[Kind, np.ndarray]]]
+"""Batches with their numbers: by kind of shard, what `Batches.rows` points to."""
 
 
-def extract_frames(
-    frames: Path,
+def extract_videos(
+    frames: FrameBatches,
     encoder: Encoder,
-    batch_size: int,
-    threads: int,
-    embeddings: ShardWriter,
-    tokens: ShardWriter,
-) -> int:
-    """Encode all frames of a tar, batches reaching over the borders of videos; returns how many.
+    files: Mapping[Kind, Path],
+    dtype: str,
+    *,
+    workers: int = 0,
+    shards: int = 1,
+    whole_corpus: bool = True,
+    processes: Processes = ALONE,
+) -> None:
+    """Write [T, D] a video to `files["video"]` and, where the encoder keeps tokens, [T, P, Dv] to `files["token"]`.
 
-    Writes [T, D] a video to `embeddings` and, where the encoder keeps them, [T, P, Dv] to `tokens`.
+    `workers` decode JPEGs ahead of the model; 0: no processes of their own. A killed run is taken up. UserError, before
+    any frame is encoded, when the disk has no room: for this shard or, with `whole_corpus`, for all `shards`.
     """
-    done = 0
-    with FrameShard(frames) as shard:
-        jpegs = ((video, jpeg) for video in shard.videos for jpeg in shard.jpegs(video))
-        ready = ahead(lambda item: (item[0], _pixels(item[1], encoder)), jpegs, threads, 2 * batch_size)
-        collector = _Videos(embeddings, tokens)
-        for batch in batched(ready, batch_size):
-            found = encoder.encode_frames(_stack([pixels for _, pixels in batch]))
-            collector.add([video for video, _ in batch], found)
-            done += len(batch)
-        collector.close()
-    return done
+    with _uncompiled(encoder):
+        probe = encoder.encode_frames(frames.probe())
+    tails = {"video": tuple(probe.embeddings.shape[1:])}
+    if probe.tokens is not None:
+        tails["token"] = tuple(probe.tokens.shape[1:])
+
+    def encoded(numbers: Sequence[int]) -> Encoded:
+        return encoded_frames(frames, encoder, numbers, dtype, workers)
+
+    plans = _plans(frames, files, tails, dict.fromkeys(tails, frames.lengths), dtype, encoder)
+    _fill(frames, "frame", files, plans, encoded, shards, whole_corpus, processes)
 
 
 def extract_captions(
-    captions: Iterable[tuple[str, str]],
+    captions: CaptionBatches,
     encoder: Encoder,
-    batch_size: int,
-    tokens: ShardWriter,
-    sentences: ShardWriter,
-) -> int:
-    """Encode (key, text) pairs; writes [L, D] to `tokens` and [1, D] to `sentences`, returns how many.
+    files: Mapping[Kind, Path],
+    dtype: str,
+    *,
+    shards: int = 1,
+    whole_corpus: bool = True,
+    processes: Processes = ALONE,
+) -> None:
+    """Write [L, D] a caption to `files["text"]` ([1, D] with `text: sentence`), and [1, D] to `files["sentence"]`.
 
-    Says how many fill the text tower's context, and so may have been cut.
+    Says how many captions are cut. A killed run is taken up. UserError as for `extract_videos`.
     """
-    done = full = 0
-    for batch in batched(captions, batch_size):
-        found = encoder.encode_captions([text for _, text in batch])
-        for (key, _), caption in zip(batch, found, strict=True):
-            full += len(caption.tokens) >= encoder.context_length
-            tokens.write(key, _array(caption.tokens))
-            sentences.write(key, _array(caption.sentence[None]))
-        done += len(batch)
-    if full:
+    if captions.cut:
         print(
-            f"{full} of {done} captions fill the text tower's context of {encoder.context_length} tokens: "
-            "what was longer is cut",
+            f"cut: {captions.cut} of {captions.items} captions are longer than the {encoder.context_length} tokens"
+            " that the text tower reads",
             flush=True,
         )
-    return done
+    with _uncompiled(encoder):
+        probe = encoder.encode_captions(encoder.tokenize(["a"]))
+    tails = {"text": tuple(probe.words.shape[1:]), "sentence": tuple(probe.sentences.shape[1:])}
+    lengths = {"text": captions.lengths, "sentence": np.ones_like(captions.lengths)}
+
+    def encoded(numbers: Sequence[int]) -> Encoded:
+        return encoded_captions(captions, encoder, numbers, dtype)
+
+    plans = _plans(captions, files, tails, lengths, dtype, encoder)
+    _fill(captions, "caption", files, plans, encoded, shards, whole_corpus, processes)
 
 
-class _Videos:
-    """Puts the frames of batches together again, video after video."""
+def encoded_frames(
+    frames: FrameBatches, encoder: Encoder, numbers: Sequence[int], dtype: str, workers: int = 0
+) -> Encoded:
+    """The batches with these numbers, encoded: "video" [size, D] and, where they are kept, "token" [size, P, Dv]."""
 
-    def __init__(self, embeddings: ShardWriter, tokens: ShardWriter):
-        self.embeddings, self.tokens = embeddings, tokens
-        self.video: int | None = None
-        self.parts: list[Frames] = []
+    def found() -> Iterator[tuple[int, dict[Kind, Tensor]]]:
+        loader = DataLoader(
+            frames,
+            batch_size=None,  # an item is a batch
+            sampler=numbers,
+            num_workers=min(workers, len(numbers)),
+            pin_memory=torch.cuda.is_available(),
+        )
+        for number, batch in zip(numbers, loader, strict=True):
+            if isinstance(batch, UserError):
+                raise batch
+            result = encoder.encode_frames(batch)
+            tokens = {} if result.tokens is None else {"token": result.tokens}
+            yield number, {"video": result.embeddings, **tokens}
 
-    def add(self, videos: list[int], found: Frames) -> None:
-        borders = np.flatnonzero(np.diff(videos)) + 1
-        for start, end in zip([0, *borders], [*borders, len(videos)], strict=True):
-            if videos[start] != self.video:
-                self.close()
-                self.video = videos[start]
-            tokens = None if found.tokens is None else found.tokens[start:end]
-            self.parts.append(Frames(found.embeddings[start:end], tokens))
-
-    def close(self) -> None:
-        """Write the video that is complete."""
-        if not self.parts:
-            return
-        key = video_key(self.video)
-        self.embeddings.write(key, _array(torch.cat([part.embeddings for part in self.parts])))
-        if self.parts[0].tokens is not None:
-            self.tokens.write(key, _array(torch.cat([part.tokens for part in self.parts])))
-        self.parts = []
+    return _fetched(found(), dtype)
 
 
-def ahead(work: Callable[[A], B], items: Iterable[A], threads: int, depth: int) -> Iterator[B]:
-    """`map(work, items)` in threads, at most `depth` items ahead of the consumer, in order."""
-    items = iter(items)
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        waiting = deque(pool.submit(work, item) for item in islice(items, depth))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(work, item) for item in islice(items, 1))
+def encoded_captions(
+    captions: CaptionBatches, encoder: Encoder, numbers: Sequence[int], dtype: str
+) -> Encoded:
+    """The batches with these numbers, encoded: "text" [sum of lengths, D] and "sentence" [size, D]."""
+
+    def found() -> Iterator[tuple[int, dict[Kind, Tensor]]]:
+        for number in numbers:
+            result = encoder.encode_captions(captions[number])
+            yield number, {"text": result.words, "sentence": result.sentences}
+
+    return _fetched(found(), dtype)
 
 
-def batched(items: Iterable[A], size: int) -> Iterator[list[A]]:
-    """Lists of `size` items; the last may be shorter."""
-    items = iter(items)
-    while batch := list(islice(items, size)):
-        yield batch
+def _uncompiled(encoder: Encoder) -> AbstractContextManager:
+    """For a forward pass of another size than the batches': compiled code is for theirs."""
+    return torch.compiler.set_stance("force_eager") if encoder.config.compile else nullcontext()
 
 
-def _pixels(jpeg: bytes, encoder: Encoder) -> dict[str, Tensor]:
-    return encoder.preprocess(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+def _fetched(found: Iterator[tuple[int, dict[Kind, Tensor]]], dtype: str) -> Encoded:
+    """The values on the CPU, of each batch while a GPU computes the next one."""
+    waiting: deque[tuple[int, dict[Kind, _Fetch]]] = deque()
+    for number, tensors in found:
+        waiting.append((number, {kind: _Fetch(tensor, dtype) for kind, tensor in tensors.items()}))
+        if len(waiting) > 1:
+            yield _arrays(*waiting.popleft())
+    while waiting:
+        yield _arrays(*waiting.popleft())
 
 
-def _stack(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+def _arrays(number: int, fetches: "dict[Kind, _Fetch]") -> tuple[int, dict[Kind, np.ndarray]]:
+    return number, {kind: fetch.array() for kind, fetch in fetches.items()}
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.float().cpu().numpy()
+class _Fetch:
+    """A tensor on its way to the CPU, in the number format of the shard."""
+
+    def __init__(self, tensor: Tensor, dtype: str):
+        self._tensor, stored = tensor, tensor.to(getattr(torch, dtype))
+        self._copy, self._fits = (t.to("cpu", non_blocking=True) for t in (stored, stored.isfinite().all()))
+        self._there = torch.cuda.current_stream(tensor.device).record_event() if tensor.is_cuda else None
+
+    def array(self) -> np.ndarray:
+        if self._there is not None:
+            self._there.synchronize()
+        # What does not fit is told by its own value, not by the infinity that became of it.
+        return (self._copy if self._fits else self._tensor.float().cpu()).numpy()
+
+
+def _plans(
+    batches: FrameBatches | CaptionBatches,
+    files: Mapping[Kind, Path],
+    tails: Mapping[Kind, tuple[int, ...]],
+    lengths: Mapping[Kind, np.ndarray],
+    dtype: str,
+    encoder: Encoder,
+) -> dict[Kind, Plan]:
+    """What each file will hold; nothing where the encoder keeps nothing of the kind."""
+    nothing = Keys(np.empty(0, dtype=np.int64)), np.empty(0, dtype=np.int64)
+    plans = {}
+    for kind in files:
+        keys, its_lengths = (batches.keys, lengths[kind]) if kind in tails else nothing
+        number = np.dtype(dtype).newbyteorder("<")
+        plans[kind] = Plan(keys, its_lengths, tails.get(kind, ()), number, encoder.identity, batches.source)
+    return plans
+
+
+def _fill(
+    batches: Batches,
+    unit: str,
+    files: Mapping[Kind, Path],
+    plans: Mapping[Kind, Plan],
+    encoded: Callable[[Sequence[int]], Encoded],
+    shards: int,
+    whole_corpus: bool,
+    processes: Processes,
+) -> None:
+    made = {kind: PlannedShard(file, plans[kind]) for kind, file in files.items()}
+    if processes.first:
+        require_space([need(kind, files[kind], plans[kind], shards) for kind in files], shards, whole_corpus)
+        for shard in made.values():
+            shard.prepare()
+    processes.wait()
+    with ExitStack() as stack:
+        filled = {kind: stack.enter_context(shard) for kind, shard in made.items() if shard.plan.rows}
+        missing = (batches.of_rows(kind, shard.missing()).tolist() for kind, shard in filled.items())
+        missing = set().union(*missing)
+        own = range(processes.rank, len(batches), processes.world)
+        numbers = [batch for batch in own if batch in missing]
+        progress = stack.enter_context(_progress(batches, own, numbers, unit)) if processes.first else None
+        for batch, values in encoded(numbers):
+            for kind, shard in filled.items():
+                rows, which = batches.rows(kind, batch)
+                shard.write(rows, values[kind][which])
+            if progress is not None:
+                progress.count(more=batches.count([batch]))
+    processes.wait()
+    if processes.first:
+        for finish in (PlannedShard.seal, PlannedShard.publish, PlannedShard.forget):
+            for shard in made.values():
+                finish(shard)
+
+
+def _progress(batches: Batches, own: Sequence[int], numbers: Sequence[int], unit: str) -> Progress:
+    total = batches.count(own)
+    done = total - batches.count(numbers)
+    if done:
+        print(f"{done} of {total} {unit}s are done already", flush=True)
+    return Progress(total, done, unit)

@@ -117,7 +117,11 @@ class FrameShard:
 
     def jpegs(self, video: int) -> list[bytes]:
         """The frames of a video as JPEG, in order; UserError when it has none."""
-        return [self._map[start : start + size] for start, size in self.places(video)]
+        return [self.read(start, size) for start, size in self.places(video)]
+
+    def read(self, start: int, size: int) -> bytes:
+        """Bytes of the tar, at a place that `places` tells."""
+        return self._map[start : start + size]
 
     def close(self) -> None:
         self._map.close()

@@ -15,6 +15,7 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.frames.clips import as_json
 from workflow_scripts.lib.frames.extract import Clip, Settings
 from workflow_scripts.lib.frames.shard import read_identity
+from workflow_scripts.lib.report.numbers import size as readable
 
 # Bytes a pixel by JPEG quality, before any frame of a corpus is there: the mean over 21 real videos (street scenes,
 # cooking, film, screen recordings) at 160x256; single videos lay between half and twice of it.
@@ -74,6 +75,9 @@ def _mean(status: Path, settings: Settings) -> float | None:
 
 def corpus_line(config: Config, resources: Path) -> str:
     """What the frames of the whole corpus will take, for people: an upper bound until the annotations are read."""
+    if config.corpus.is_imported:
+        [encoder] = config.features.encoders
+        return f"frames: none; the features are imported from {encoder.source} ({encoder.format})"
     frames, ingested = Path(resources, "frames"), Path(resources, "ingest", "videos.parquet")
     room = config.corpus.shards * config.corpus.videos_per_shard
     known = config.corpus.demo.videos if config.corpus.adapter == "demo" else None
@@ -98,12 +102,3 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def readable(size: float) -> str:
-    """Bytes in the unit that suits them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.4g} TB"

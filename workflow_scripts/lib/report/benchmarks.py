@@ -1,6 +1,6 @@
 """What every rule cost, from Snakemake's benchmark files."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,12 @@ def rule_costs(folder: Path, rules: Collection[str], shards: int) -> list[RuleCo
         seconds, cpu = (rows[name].sum(min_count=1) for name in ("seconds", "cpu_seconds"))
         costs.append(RuleCost(rule, len(rows), _known(seconds), _known(cpu), _known(rows["peak_mib"].max())))
     return sorted(costs, key=lambda cost: (-(cost.seconds or 0), cost.rule))
+
+
+def seconds_spent(files: Iterable[Path]) -> float | None:
+    """Wall time of the jobs whose benchmark files are there, summed; None when none is, or nothing was measured."""
+    times = [row["seconds"] for file in files if file.is_file() for row in _rows(file)]
+    return _known(pd.Series(times, dtype=float).sum(min_count=1))
 
 
 def _rule_of(file: Path, folder: Path) -> str:

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,8 +22,17 @@ STRIP_GROUND = "#f1f3f5"
 
 
 @dataclass(frozen=True)
+class FrameSource:
+    """Where the frames of a corpus are, and what they are made of by which settings."""
+
+    folder: Path
+    root: Path
+    settings: Settings
+
+
+@dataclass(frozen=True)
 class Video:
-    """A video with frames."""
+    """A video with frames, or one of imported features, which has none."""
 
     index: int
     path: str
@@ -39,34 +48,39 @@ class Media:
     """Looks videos up in the tables and tars of `shards` shards. A context manager: it keeps tars open.
 
     Only the rows asked for stay in memory, so the size of the corpus does not matter. Where a tar was removed
-    (`frames.keep: false`), the frames of the few videos are made again from their files below `root` by `settings`.
+    (`frames.keep: false`), the frames of the few videos are made again from their files. Without `frames`, the corpus is
+    of imported features: there are no pictures.
     """
 
-    def __init__(self, corpus: Path, frames: Path, shards: int, root: Path, settings: Settings):
-        self.shards, self._root, self._settings = shards, root, settings
+    def __init__(self, corpus: Path, shards: int, frames: FrameSource | None):
+        self.shards, self.frames = shards, frames
         self._made_again: dict[int, list[bytes] | None] = {}
         self._videos = shard_files(corpus, "videos_%03d.parquet", shards)
         self._captions = shard_files(corpus, "captions_%03d.parquet", shards)
-        self._status = shard_files(frames, "status_%03d.parquet", shards)
-        self._frames = frames
+        self._status = shard_files(frames.folder, "status_%03d.parquet", shards) if frames else []
         self._open: dict[int, FrameShard] = {}
         self._stack = ExitStack()
 
     def videos(self, indices: Iterable[int]) -> dict[int, Video]:
         """{index: Video}; UserError for one that is not in the corpus."""
         wanted = sorted(set(indices))
-        paths = {row["index"]: _shown_path(row) for row in _rows(self._videos, "index", wanted)}
-        columns = ["index", "timestamps", "duration_s"]
         found = {
-            row["index"]: Video(
-                row["index"], paths[row["index"]], row["timestamps"], row["duration_s"], shard
-            )
-            for shard, file in enumerate(self._status)
-            for row in _rows([file], "index", wanted, columns)
+            row["index"]: Video(row["index"], _shown_path(row), [], None, shard)
+            for shard, file in enumerate(self._videos)
+            for row in _rows([file], "index", wanted)
         }
+        if self.frames:
+            columns = ["index", "timestamps", "duration_s"]
+            found = {
+                row["index"]: replace(
+                    found[row["index"]], timestamps=row["timestamps"], length_s=row["duration_s"]
+                )
+                for row in _rows(self._status, "index", wanted, columns)
+                if row["index"] in found
+            }
         if missing := set(wanted) - set(found):
             raise UserError(
-                f"{self._frames}: no status of video {min(missing)}; results and corpus do not belong together"
+                f"{self._videos[0].parent}: no video {min(missing)}; results and corpus do not belong together"
             )
         return found
 
@@ -81,6 +95,14 @@ class Media:
                 f"{self._captions[0].parent}: no caption {min(missing)}; results and corpus do not belong together"
             )
         return found
+
+    def texts(self, videos: Iterable[int], most: int) -> dict[int, list[str]]:
+        """The texts of the first captions of each of these videos, `most` at most; none for a caption without a text."""
+        rows = _rows(self._captions, "video", sorted(set(videos)), ["video", "caption", "text"])
+        texts: dict[int, list[str]] = {}
+        for row in sorted(rows, key=lambda row: (row["video"], row["caption"])):
+            texts.setdefault(row["video"], []).append(row["text"])
+        return {video: [text for text in found if text][:most] for video, found in texts.items()}
 
     def failures(self, limit: int) -> list[dict]:
         """The first `limit` videos without frames, in corpus order: index, split, reason, detail, path."""
@@ -97,38 +119,38 @@ class Media:
         return [{**row, "path": paths.get(row["index"], "")} for row in rows]
 
     def strip(self, video: Video, positions: Sequence[int], height: int, slots: int) -> str | None:
-        """The frames at `positions` as a `film_strip`; None when the tar and the source are gone.
+        """The frames at `positions` as a `film_strip`; None when there are none, or tar and source are gone.
 
         UserError when the tar and its status do not fit.
         """
-        jpegs = self._jpegs(video)
+        jpegs = self._jpegs(video, self.frames) if self.frames else None
         if jpegs is None:
             return None
         if len(jpegs) != len(video.timestamps):
             raise UserError(
-                f"{self._frames}: video {video.index} has {len(jpegs)} frames in the tar and {len(video.timestamps)} "
-                "in the status; run extract_frames again"
+                f"{self.frames.folder}: video {video.index} has {len(jpegs)} frames in the tar and "
+                f"{len(video.timestamps)} in the status; run extract_frames again"
             )
         return film_strip([jpegs[position] for position in positions], height, slots)
 
-    def _jpegs(self, video: Video) -> list[bytes] | None:
-        tar = self._frames / f"frames_{video.shard:03d}.tar"
+    def _jpegs(self, video: Video, frames: FrameSource) -> list[bytes] | None:
+        tar = frames.folder / f"frames_{video.shard:03d}.tar"
         if not tar.exists():
             if video.index not in self._made_again:
-                self._made_again[video.index] = self._make_again(video)
+                self._made_again[video.index] = self._make_again(video, frames)
             return self._made_again[video.index]
         if video.shard not in self._open:
             self._open[video.shard] = self._stack.enter_context(FrameShard(tar))
         return self._open[video.shard].jpegs(video.index)
 
-    def _make_again(self, video: Video) -> list[bytes] | None:
+    def _make_again(self, video: Video, frames: FrameSource) -> list[bytes] | None:
         """None when the file is gone, changed, or not to be decoded on this machine."""
-        captions = self._captions[video.shard] if self._settings.moment_frames else None
-        found, _ = find_files(read_clips(self._videos[video.shard], captions, [video.index]), self._root)
+        captions = self._captions[video.shard] if frames.settings.moment_frames else None
+        found, _ = find_files(read_clips(self._videos[video.shard], captions, [video.index]), frames.root)
         if not found:
             return None
         try:
-            [made] = extract_file(tuple(found), self._settings)
+            [made] = extract_file(tuple(found), frames.settings)
         except UserError:
             return None
         return made.jpegs if made.timestamps == video.timestamps else None

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,38 @@ from workflow_scripts.lib.corpus.tables import SPLITS, shard_files
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import read_json
 from workflow_scripts.lib.provenance import provenance
+from workflow_scripts.lib.report.features import feature_metrics
 
 FIRST_PROBLEMS = 20
-"""Problems of the annotations that are kept in full, to be shown."""
+"""Problems that are kept in full, to be shown."""
 
 
 def collect(
-    *, stages: dict[str, Path], corpus: Path, frames: Path, problems: Path, shards: int, seed: int
+    *,
+    stages: dict[str, Path],
+    corpus: Path,
+    frames: Path | None,
+    problems: Path,
+    features: Sequence[Path],
+    benchmarks: Path,
+    shards: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """Corpus and frames counted from their tables, and the metrics files of `stages` ({stage: file}).
+    """Corpus and frames counted from their tables, features from their meta files, and the metrics files of `stages`
+    ({stage: file}).
 
-    A stage's own provenance moves to `provenance.<stage>`; a stage that is off is absent. Reads a shard
-    at a time. UserError when a file is missing or not what it should be.
+    A stage's own provenance moves to `provenance.<stage>`; a stage that is off is absent, and so are `frames` where
+    there are no videos. Reads a shard at a time. UserError when a file is missing or not what it should be.
     """
     files = {name: _stage_file(path) for name, path in stages.items()}
     inputs = [*stages.values(), problems]
+    found = {"corpus": corpus_metrics(corpus, shards, problems)}
+    if frames:
+        outside = moments_outside(corpus, frames, shards)
+        found["frames"] = {**frames_metrics(frames, shards), "moments_outside": outside}
     return {
-        "corpus": corpus_metrics(corpus, shards, problems),
-        "frames": {
-            **frames_metrics(frames, shards),
-            "moments_outside": moments_outside(corpus, frames, shards),
-        },
+        **found,
+        "features": feature_metrics(features, benchmarks),
         **{name: {key: found[key] for key in found if key != "provenance"} for name, found in files.items()},
         "provenance": {
             **provenance(inputs=inputs, seed=seed),
@@ -68,16 +79,21 @@ def corpus_metrics(folder: Path, shards: int, problems: Path) -> dict[str, Any]:
 
 
 def problem_metrics(file: Path) -> dict[str, Any]:
-    """How many rows of the annotations were left out, by kind, and the first of them in full."""
+    """How much was left out of the corpus, by kind, and the first of it in full.
+
+    Rows of the annotations, or what an import could not take, where a row may stand for several (`count`).
+    """
     kinds, first = Counter(), []
     try:
         with Path(file).open(encoding="utf-8") as lines:
             for row in map(json.loads, filter(str.strip, lines)):
-                kinds[row["kind"]] += 1
+                kinds[row["kind"]] += row.get("count", 1)
                 if len(first) < FIRST_PROBLEMS:
                     first.append(row)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: not a list of problems ({error!r}); run ingest_corpus again") from None
+        raise UserError(
+            f"{file}: not a list of problems ({error!r}); run the step that makes it again"
+        ) from None
     return {"count": kinds.total(), "kinds": _most_common(kinds), "first": first}
 
 

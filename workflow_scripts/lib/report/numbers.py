@@ -57,4 +57,14 @@ def memory(mib: float) -> str:
     return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:,.1f} GiB"
 
 
-FILTERS = {form.__name__: form for form in (percent, one_decimal, count, number, duration, memory)}
+@_or_dash
+def size(count: float) -> str:
+    """Bytes in the unit that suits them: 512 -> 512 B, 1500 -> 1.5 kB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.4g} TB"
+
+
+FILTERS = {form.__name__: form for form in (percent, one_decimal, count, number, duration, memory, size)}

@@ -18,6 +18,7 @@ from workflow_scripts.lib.report.words import mark_words, similarity
 STAGES = ("clip", "retrieval", "captioner")
 VIDEO_FRAMES, VIDEO_HEIGHT = 6, 80  # of a retrieved video
 MOMENT_FRAMES, MOMENT_HEIGHT = 4, 112  # of a captioned moment
+TEXTS = 3  # captions shown of a video that has no frames
 FAILURES = 50
 THIS_RULE = "build_report"
 
@@ -48,7 +49,8 @@ def build_page(
         "retrieval": _retrieval(config, metrics["retrieval"], results, media) if "retrieval" in on else None,
         "captioner": _captioner(config, metrics["captioner"], results, media) if "captioner" in on else None,
         "curves": draw_curves(results, on),
-        "reasons": sections.failure_table(metrics["frames"]),
+        "frames": metrics.get("frames"),
+        "reasons": sections.failure_table(metrics.get("frames")),
         "failures": media.failures(FAILURES),
         "costs": costs,
         "provenance": sections.provenance_table(metrics["provenance"]),
@@ -81,18 +83,23 @@ def _retrieval(config: ReportConfig, found: dict, results: Path, media: Media) -
     chosen = examples.choose_queries(ranks, config.examples)
     videos = media.videos(video for row in chosen for video in examples.shown_videos(row))
     captions = media.captions((row["video"] for row in chosen), (row["key"] for row in chosen))
-    strips = {index: _video_strip(media, video) for index, video in videos.items()}
-    shown = [_query(row, captions[row["key"]], videos, strips) for row in chosen]
+    if media.frames:
+        looks = {index: {"strip": _video_strip(media, video)} for index, video in videos.items()}
+    else:
+        looks = {index: {"texts": texts} for index, texts in media.texts(videos, TEXTS).items()}
+    shown = [_query(row, captions[row["key"]], videos, looks) for row in chosen]
     return {
         "groups": groups,
         "split": split,
+        "zero_shot": found.get("zero_shot") is not None,
         "all_within_100": all(group["videos"] <= 100 for group in groups),
         "examples": shown,
         "moments": any(hit["moment"] for query in shown for hit in query["hits"]),
     }
 
 
-def _query(row: dict, caption: dict, videos: dict[int, Video], strips: dict[int, str | None]) -> dict:
+def _query(row: dict, caption: dict, videos: dict[int, Video], looks: dict[int, dict]) -> dict:
+    """`looks` is what is shown of each video: a strip of frames (None when they are gone), or texts."""
     scores = row["top_scores"]
     hits = []
     for position, index in enumerate(examples.shown_videos(row)):
@@ -103,7 +110,7 @@ def _query(row: dict, caption: dict, videos: dict[int, Video], strips: dict[int,
                 "score": scores[position] if position < len(scores) else None,
                 "right": right,
                 "path": videos[index].path,
-                "strip": strips[index],
+                **looks[index],
                 "moment": _moment_bar(videos[index], caption) if right else None,
             }
         )

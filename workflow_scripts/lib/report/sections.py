@@ -24,7 +24,7 @@ def languages_of(values: dict[str, Any] | None) -> list[str]:
 def tiles(metrics: dict[str, Any], costs: list) -> list[dict]:
     """The key numbers, each with what to hold it against."""
     return [
-        *_corpus_tiles(metrics["corpus"], metrics["frames"]),
+        *_corpus_tiles(metrics["corpus"], metrics.get("frames")),
         *_retrieval_tiles(metrics.get("retrieval") or {}),
         *_caption_tiles((metrics.get("captioner") or {}).get("test")),
         *_cost_tiles(costs),
@@ -74,8 +74,10 @@ def caption_table(captioner: dict[str, Any]) -> dict | None:
     )
 
 
-def failure_table(frames: dict[str, Any]) -> list[dict]:
+def failure_table(frames: dict[str, Any] | None) -> list[dict]:
     """Reasons why videos gave no frames, the most frequent first."""
+    if frames is None:
+        return []
     return [
         {
             "reason": reason,
@@ -113,15 +115,20 @@ def provenance_table(provenance: dict[str, Any]) -> dict:
     }
 
 
-def _corpus_tiles(corpus: dict, frames: dict) -> list[dict]:
+def _corpus_tiles(corpus: dict, frames: dict | None) -> list[dict]:
     splits = ", ".join(
         f"{numbers.count(found['videos'])} {split}" for split, found in corpus["splits"].items()
     )
     languages = ", ".join(f"{numbers.count(count)} {name}" for name, count in corpus["languages"].items())
-    readable = 100 - frames["failed_percent"]
-    return [
+    counts = [
         {"label": "Videos", "value": numbers.count(corpus["videos"]), "note": splits},
         {"label": "Captions", "value": numbers.count(corpus["captions"]), "note": languages},
+    ]
+    if frames is None:
+        return counts
+    readable = 100 - frames["failed_percent"]
+    return [
+        *counts,
         {
             "label": "Readable videos",
             "value": numbers.percent(readable),

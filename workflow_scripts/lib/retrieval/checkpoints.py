@@ -3,10 +3,12 @@
 import hashlib
 import pickle
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -14,10 +16,9 @@ from torch import nn
 from workflow_scripts.lib.checkpoints import OTHER_CODE, differences, finished_by_other_code, set_aside, told
 from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.reader import find_shards
-from workflow_scripts.lib.features.shards import shard_digest
+from workflow_scripts.lib.features.datasets import CaptionTable
+from workflow_scripts.lib.features.reader import FeatureReader
 from workflow_scripts.lib.files import whole_file
-from workflow_scripts.lib.retrieval.data import VISUAL_KINDS, Split
 
 LAST, BEST = "last.pt", "best.safetensors"
 
@@ -41,17 +42,25 @@ class TrainingState:
     """Rows of curve.csv."""
 
 
-def identity(config: RetrievalConfig, seed: int, splits: dict[str, Split], features: Path) -> dict[str, Any]:
+def identity(
+    config: RetrievalConfig, seed: int, splits: dict[str, CaptionTable], readers: Sequence[FeatureReader]
+) -> dict[str, Any]:
     """What determines the trained weights: configuration, seed, captions and the content of the features."""
     captions = {}
     for name, split in splits.items():
-        digest = hashlib.sha256()
-        for array in (split.videos, split.owner, split.captions):
-            digest.update(array.astype("<i8").tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(split.videos()))
+        digest.update(np.ascontiguousarray(split.captions()))
         captions[name] = digest.hexdigest()
-    kinds = (VISUAL_KINDS[config.visual], "text")
-    shards = {file.name: shard_digest(file) for kind in kinds for file in find_shards(features, kind)}
-    return {"config": config.model_dump(mode="json"), "seed": seed, "captions": captions, "features": shards}
+    features = {
+        reader.kind: {f"file {number}": digest for number, digest in enumerate(reader.digests())}
+        for reader in readers
+    }
+    return {
+        "config": config.model_dump(mode="json"),
+        "seed": seed,
+        "captions": captions,
+        "features": features,
+    }
 
 
 def save(folder: Path, state: TrainingState, who: dict[str, Any], *, is_best: bool) -> None:

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workflow_scripts.lib.features.datasets import CaptionTable, take
 from workflow_scripts.lib.features.reader import FeatureReader
-from workflow_scripts.lib.retrieval.data import Split, feature, load_queries, load_videos
+from workflow_scripts.lib.retrieval.data import query_inputs, video_inputs
 from workflow_scripts.lib.retrieval.metrics import best_ranks
 from workflow_scripts.lib.retrieval.model import GMMFormer
 from workflow_scripts.lib.retrieval.pooling import unit_rows
@@ -36,21 +37,12 @@ class Retrieved(NamedTuple):
 
 @torch.no_grad()
 def retrieve(
-    model: GMMFormer, split: Split, videos: FeatureReader, texts: FeatureReader, clip_weight: float
+    model: GMMFormer, split: CaptionTable, videos: FeatureReader, texts: FeatureReader, clip_weight: float
 ) -> Retrieved:
     """Search every caption of the split among its videos with score clip_weight * clip + (1 - clip_weight) * frame."""
     model.eval()
-    device = next(model.parameters()).device
-    clips, frame = _encode_videos(model, split, videos, device)
-    query = torch.cat(
-        [
-            model.encode_query(
-                *(part.to(device) for part in load_queries(texts, split.caption_keys(rows), model.config))
-            )
-            for rows in _slices(len(split.owner), QUERIES)
-        ]
-    )
-    query = F.normalize(query, dim=-1)
+    clips, frame = _encode_videos(model, split, videos)
+    query = _encode_queries(model, split, texts)
 
     def score(rows: slice) -> Tensor:
         some = query[rows]
@@ -64,51 +56,62 @@ def retrieve(
 
 
 @torch.no_grad()
-def retrieve_zero_shot(split: Split, videos: FeatureReader, sentences: FeatureReader) -> Retrieved:
+def retrieve_zero_shot(split: CaptionTable, videos: FeatureReader, sentences: FeatureReader) -> Retrieved:
     """The same without a temporal model: cosine of the sentence embedding and the mean of a video's unit-length
     frame embeddings. The frames are normalised before the mean, so that each counts the same."""
-    gallery = _unit(np.stack([unit_rows(_float(videos, key)).mean(axis=0) for key in split.video_keys()]))
-    query = _unit(np.stack([_float(sentences, key)[0] for key in split.caption_keys()]))
+    means = []
+    for rows in _slices(split.video_count, VIDEOS):
+        frames = take(videos, split.unique_videos(rows))
+        means += [unit_rows(array.astype(np.float32)).mean(axis=0) for array in frames]
+    found = take(sentences, split.videos(), split.captions())
+    gallery = _unit(np.stack(means))
+    query = _unit(np.concatenate(found).astype(np.float32))
     return _rank(lambda rows: query[rows] @ gallery.T, split)
 
 
-def _encode_videos(
-    model: GMMFormer, split: Split, videos: FeatureReader, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _encode_videos(model: GMMFormer, split: CaptionTable, videos: FeatureReader) -> tuple[Tensor, Tensor]:
     """Unit-length clip embeddings [Nv, M, D] and frame embeddings [Nv, D]."""
-    config = model.config
-    clips = torch.empty(len(split.videos), config.map_size, config.hidden_size, device=device)
-    frame = torch.empty(len(split.videos), config.hidden_size, device=device)
-    for rows in _slices(len(split.videos), VIDEOS):
-        inputs = load_videos(videos, split.video_keys(rows), config)
+    config, device = model.config, next(model.parameters()).device
+    clips = torch.empty(split.video_count, config.map_size, config.hidden_size, device=device)
+    frame = torch.empty(split.video_count, config.hidden_size, device=device)
+    for rows in _slices(split.video_count, VIDEOS):
+        features = take(videos, split.unique_videos(rows), width=config.visual_input_size)
+        inputs = video_inputs(features, config)
         clip_part, frame_part = model.encode_video(*(part.to(device) for part in inputs))
         clips[rows], frame[rows] = F.normalize(clip_part, dim=-1), F.normalize(frame_part, dim=-1)
     return clips, frame
 
 
-def _rank(score: Callable[[slice], Tensor], split: Split) -> Retrieved:
+def _encode_queries(model: GMMFormer, split: CaptionTable, texts: FeatureReader) -> Tensor:
+    """Unit-length embeddings of the captions [Nq, D]."""
+    config, device = model.config, next(model.parameters()).device
+    query = torch.empty(len(split), config.hidden_size, device=device)
+    for rows in _slices(len(split), QUERIES):
+        features = take(texts, split.videos(rows), split.captions(rows), width=config.query_input_size)
+        inputs = query_inputs(features, config)
+        query[rows] = F.normalize(model.encode_query(*(part.to(device) for part in inputs)), dim=-1)
+    return query
+
+
+def _rank(score: Callable[[slice], Tensor], split: CaptionTable) -> Retrieved:
     """Ranks and best videos, given the scores [rows, Nv] of some queries at a time."""
-    videos = len(split.videos)
+    videos = split.video_count
     ranks, positions, values = [], [], []
-    for rows in _slices(len(split.owner), min(QUERIES, max(1, BLOCK // videos))):
+    for rows in _slices(len(split), min(QUERIES, max(1, BLOCK // videos))):
         scores = score(rows)
-        ranks.append(best_ranks(scores, torch.from_numpy(split.owner[rows]).to(scores.device)).cpu().numpy())
+        ranks.append(best_ranks(scores, torch.from_numpy(split.owner(rows)).to(scores.device)).cpu().numpy())
         top = scores.topk(min(TOP, videos))
         positions.append(top.indices.cpu().numpy())
         values.append(top.values.cpu().numpy())
     return Retrieved(
         rank=np.concatenate(ranks).astype(np.int32),
-        top_videos=split.videos[np.concatenate(positions)],
+        top_videos=split.unique_videos(np.concatenate(positions)),
         top_scores=np.concatenate(values).astype(np.float32),
     )
 
 
 def _slices(count: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _float(reader: FeatureReader, key: str) -> np.ndarray:
-    return feature(reader, key).astype(np.float32)
 
 
 def _unit(rows: np.ndarray) -> Tensor:

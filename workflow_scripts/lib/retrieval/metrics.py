@@ -40,9 +40,9 @@ def recalls(ranks: Sequence[int] | np.ndarray, videos: int) -> dict[str, float |
 
 
 def recalls_by_language(
-    ranks: np.ndarray, languages: Sequence[str], videos: int
+    ranks: np.ndarray, languages: np.ndarray, names: Sequence[str], videos: int
 ) -> dict[str, float | int | dict[str, dict[str, float | int]]]:
-    """`recalls` of all queries, and of each language's under "by_language"."""
-    names = np.asarray(languages)
-    by_language = {str(name): recalls(ranks[names == name], videos) for name in np.unique(names)}
+    """`recalls` of all queries, and of each language's under "by_language"; `languages` are positions in `names`."""
+    codes = sorted(np.unique(languages).tolist(), key=lambda code: names[code])
+    by_language = {names[code]: recalls(ranks[languages == code], videos) for code in codes}
     return {**recalls(ranks, videos), "by_language": by_language}

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,17 +12,11 @@ from torch.utils.data import DataLoader
 
 from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.features.datasets import CaptionedVideos, CaptionTable, take
 from workflow_scripts.lib.features.reader import FeatureReader
 from workflow_scripts.lib.retrieval import checkpoints
 from workflow_scripts.lib.retrieval.checkpoints import TrainingState
-from workflow_scripts.lib.retrieval.data import (
-    Batch,
-    EpochBatches,
-    Split,
-    TrainingSet,
-    feature,
-    visual_reader,
-)
+from workflow_scripts.lib.retrieval.data import Batch, EpochBatches, make_batch
 from workflow_scripts.lib.retrieval.evaluate import retrieve
 from workflow_scripts.lib.retrieval.losses import retrieval_loss
 from workflow_scripts.lib.retrieval.metrics import recalls
@@ -32,8 +27,9 @@ CURVE_COLUMNS = ("step", "epoch", "train_loss", "val_sumr", "val_r1", "lr")
 
 def train(
     config: RetrievalConfig,
-    features: Path,
-    splits: dict[str, Split],
+    videos: FeatureReader,
+    texts: FeatureReader,
+    splits: dict[str, CaptionTable],
     folder: Path,
     *,
     seed: int,
@@ -44,18 +40,16 @@ def train(
     Without validation videos every epoch is trained and the last is kept. A killed run goes on behind
     its last whole epoch and ends with the same weights as an uninterrupted one.
     """
-    videos, texts = visual_reader(features, config), FeatureReader(features, "text")
     model = GMMFormer(model_config(config, splits["train"], videos, texts)).to(device)
-    batches = EpochBatches(len(splits["train"].videos), config.batch_size, seed)
-    loader = DataLoader(
-        TrainingSet(splits["train"], videos, texts, model.config), sampler=batches, batch_size=None
-    )
+    train_set = CaptionedVideos(videos, texts, splits["train"])
+    batches = EpochBatches(len(train_set), config.batch_size, seed)
+    loader = DataLoader(train_set, batch_sampler=batches, collate_fn=partial(make_batch, config=model.config))
     optimizer = make_optimizer(model, config)
     rate = linear_schedule(config.epochs * len(batches), config.warmup)
     state = TrainingState(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate))
-    who = checkpoints.identity(config, seed, splits, features)
+    who = checkpoints.identity(config, seed, splits, (videos, texts))
     checkpoints.resume(folder, state, who)
-    has_validation = len(splits["val"].videos) > 0
+    has_validation = len(splits["val"]) > 0
     if not has_validation:
         print("no validation videos: all epochs are trained, and the last is kept", flush=True)
 
@@ -101,25 +95,31 @@ def train_step(state: TrainingState, batch: Batch, config: RetrievalConfig, *, h
 
 
 def validate(
-    model: GMMFormer, split: Split, videos: FeatureReader, texts: FeatureReader, config: RetrievalConfig
+    model: GMMFormer,
+    split: CaptionTable,
+    videos: FeatureReader,
+    texts: FeatureReader,
+    config: RetrievalConfig,
 ) -> dict[str, float]:
     """SumR and R@1 of the split, in percent, under the names of the curve's columns."""
-    found = recalls(retrieve(model, split, videos, texts, config.clip_weight).rank, len(split.videos))
+    found = recalls(retrieve(model, split, videos, texts, config.clip_weight).rank, split.video_count)
     return {"val_sumr": found["sumr"], "val_r1": found["r1"]}
 
 
 def model_config(
-    config: RetrievalConfig, split: Split, videos: FeatureReader, texts: FeatureReader
+    config: RetrievalConfig, split: CaptionTable, videos: FeatureReader, texts: FeatureReader
 ) -> GMMFormerConfig:
     """The model's sizes: from the configuration, and the features' widths from the first video."""
-    if not len(split.videos):
+    if not len(split):
         raise UserError(
             f"{videos.root}: no training video has features and a caption in the languages of `retrieval.languages`"
         )
+    first = split.videos(slice(1)), split.captions(slice(1))
+    [frames], [words] = take(videos, first[0]), take(texts, *first)
     shared = {field.name for field in dataclasses.fields(GMMFormerConfig)} & set(RetrievalConfig.model_fields)
     return GMMFormerConfig(
-        visual_input_size=feature(videos, split.video_keys([0])[0]).shape[1],
-        query_input_size=feature(texts, split.caption_keys([0])[0]).shape[1],
+        visual_input_size=frames[0].size,
+        query_input_size=words[0].size,
         **{name: getattr(config, name) for name in shared},
     )
 

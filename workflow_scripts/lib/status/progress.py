@@ -1,4 +1,4 @@
-"""How far a running job is, by its log: videos decoded, epochs trained."""
+"""How far a running job is, by its log: videos decoded, frames and captions encoded, epochs trained."""
 
 import math
 import re
@@ -17,8 +17,10 @@ EPOCH = {
 """How the trainings say that so many epochs are done; that of open_clip_train counts from 0, with a part of the next."""
 EPOCH["train_captioner_stage2"] = EPOCH["train_captioner_stage1"]
 
+EXTRACTIONS = {"extract_frames", "extract_video_features", "extract_text_features"}
 VIDEOS = re.compile(
-    r"^(?P<done>\d+) of (?P<total>\d+) (videos|clips)(?P<before> are done already)?", re.MULTILINE
+    r"^(?P<done>\d+) of (?P<total>\d+) (?P<unit>videos|clips|frames|captions)(?P<before> are done already)?",
+    re.MULTILINE,
 )
 
 
@@ -41,19 +43,19 @@ def progress(job: Job, epochs: dict[str, int]) -> Progress | None:
     """Of a job that has begun its log; `epochs`: by rule, what the configuration asks for. None: it does not tell."""
     if not job.log or not job.has_log:
         return None
-    if job.rule == "extract_frames":
-        return _videos(log_edges(job.log))
+    if job.rule in EXTRACTIONS:
+        return _extracted(log_edges(job.log))
     if job.rule in EPOCH and job.rule in epochs:
         return _epochs(EPOCH[job.rule], log_edges(job.log), epochs[job.rule])
     return None
 
 
-def _videos(text: str) -> Progress | None:
+def _extracted(text: str) -> Progress | None:
     found = list(VIDEOS.finditer(text))
     if not found:
         return None
     before = next((float(match["done"]) for match in found if match["before"]), 0.0)
-    return Progress(float(found[-1]["done"]), float(found[-1]["total"]), before, "videos")
+    return Progress(float(found[-1]["done"]), float(found[-1]["total"]), before, found[-1]["unit"])
 
 
 def _epochs(pattern: re.Pattern, text: str, total: int) -> Progress | None:

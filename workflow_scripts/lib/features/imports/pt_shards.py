@@ -21,10 +21,13 @@ from torch import Tensor
 
 from workflow_scripts.lib.corpus.tables import SPLITS
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.imported import ImportedVideo, NotTaken
+from workflow_scripts.lib.features.imports.caption_texts import CaptionTexts
+from workflow_scripts.lib.features.imports.sources import files_below
+from workflow_scripts.lib.features.imports.videos import ImportedCaption, ImportedVideo, NotTaken
 
 FILE = re.compile(r"(train|val|test)_(text|video|index)_(.+)\.pt")
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+IN_NUMPY = (torch.float16, torch.float32, torch.float64)  # bfloat16, for one, is not
 
 
 @dataclass
@@ -36,39 +39,65 @@ class Part:
     files: dict[str, Path] = field(default_factory=dict)
 
 
-def read_pt_shards(source: Path, not_taken: NotTaken) -> Iterator[ImportedVideo]:
-    """The videos of all parts below `source`, split after split, each part mapped into memory while it is read.
+class PtShards:
+    """A folder of such files, with the texts of the captions in a CSV beside it, or nowhere."""
 
-    UserError when there is no such file, or one is no torch file of tensors alone.
-    """
-    for part in _parts(source, not_taken):
-        texts, videos = (
-            _load(part.files[kind]) if kind in part.files else None for kind in ("text", "video")
-        )
-        if isinstance(texts, dict) and isinstance(videos, dict):
-            yield from _by_ids(part, texts, videos, not_taken)
-        elif isinstance(texts, Tensor) and isinstance(videos, Tensor):
-            yield from _by_rows(part, texts, videos, not_taken)
-        else:
-            missing = texts is None or videos is None
-            what = "its counterpart is not there" if missing else "one file has ids, and the other rows"
-            _all_of(part, texts, videos, what, not_taken)
+    sentences = True
+
+    def __init__(self, folder: Path, captions: Path | None):
+        """UserError when no file has such a name, or the CSV cannot be read."""
+        self.folder, self.csv = Path(folder), captions
+        self.files = files_below(self.folder, "*.pt")
+        if not any(FILE.fullmatch(file.name) for file in self.files):
+            raise UserError(
+                f"{folder}: no file like train_text_0.pt and train_video_0.pt here; give the folder that holds them"
+            )
+        self._texts = CaptionTexts(captions)
+
+    def videos(self, not_taken: NotTaken) -> Iterator[ImportedVideo]:
+        """The videos of all parts, split after split, each part mapped into memory while it is read.
+
+        UserError when a file is no torch file of tensors alone, or the CSV knows none of the videos.
+        """
+        first_id = None
+        for part in _parts(self.files, not_taken):
+            for video in _videos_of(part, not_taken):
+                first_id = first_id or video.id
+                # The CSV tells one caption a video: nobody knows which of several it would be.
+                if len(video.captions) == 1:
+                    video.captions[0].text = self._texts(video.id)
+                yield video
+        if self.csv and first_id and not self._texts.found:
+            raise UserError(
+                f"{self.csv}: holds the id of no imported video; the first of them is {first_id!r}"
+            )
+
+    def close(self) -> None:
+        self._texts.close()
 
 
-def _parts(source: Path, not_taken: NotTaken) -> list[Part]:
+def _videos_of(part: Part, not_taken: NotTaken) -> Iterator[ImportedVideo]:
+    texts, videos = (_load(part.files[kind]) if kind in part.files else None for kind in ("text", "video"))
+    if isinstance(texts, dict) and isinstance(videos, dict):
+        yield from _by_ids(part, texts, videos, not_taken)
+    elif isinstance(texts, Tensor) and isinstance(videos, Tensor):
+        yield from _by_rows(part, texts, videos, not_taken)
+    else:
+        missing = texts is None or videos is None
+        what = "its counterpart is not there" if missing else "one file has ids, and the other rows"
+        _all_of(part, texts, videos, what, not_taken)
+
+
+def _parts(files: list[Path], not_taken: NotTaken) -> list[Part]:
     """In the order train, val, test, and by their numbers."""
     parts: dict[tuple[str, str], Part] = {}
-    for file in sorted(Path(source).glob("*.pt")):
+    for file in files:
         if found := FILE.fullmatch(file.name):
             split, kind, name = found.groups()
             parts.setdefault((split, name), Part(split, name)).files[kind] = file
         else:
             what = "the name is not `{train,val,test}_{text,video,index}_<part>.pt`"
             not_taken("unknown_file", file, "file", what)
-    if not parts:
-        raise UserError(
-            f"{source}: no file like train_text_0.pt and train_video_0.pt here; give the folder that holds them"
-        )
     return sorted(parts.values(), key=lambda part: (SPLITS.index(part.split), _numbered(part.name)))
 
 
@@ -116,10 +145,8 @@ def _by_ids(
         if id_ not in texts:
             not_taken("video_without_text", video_file, id_, f"no such id in {text_file.name}")
             continue
-        text = _array(texts[id_])
-        if text is not None and text.ndim == 2 and len(text) == 1:
-            text = text[0]
-        yield ImportedVideo(id_, part.split, _array(video), video_file, {id_: text}, text_file)
+        caption = ImportedCaption(id_, _sentence(texts[id_]), "")
+        yield ImportedVideo(id_, part.split, _array(video), video_file, [caption], text_file)
 
 
 def _by_rows(part: Part, texts: Tensor, videos: Tensor, not_taken: NotTaken) -> Iterator[ImportedVideo]:
@@ -137,10 +164,10 @@ def _by_rows(part: Part, texts: Tensor, videos: Tensor, not_taken: NotTaken) -> 
         if row not in texts_of:
             not_taken("video_without_text", part.files["video"], f"row {row}", "not in the index")
             continue
-        its_texts = {f"row {text}": _array(texts[text]) for text in texts_of[row]}
+        captions = [ImportedCaption(f"row {text}", _sentence(texts[text]), "") for text in texts_of[row]]
         id_ = f"{part.split}_{part.name}_{row}"
         yield ImportedVideo(
-            id_, part.split, _array(videos[row]), part.files["video"], its_texts, part.files["text"]
+            id_, part.split, _array(videos[row]), part.files["video"], captions, part.files["text"]
         )
 
 
@@ -176,8 +203,16 @@ def _all_of(part: Part, texts: Sized | None, videos: Sized | None, what: str, no
         not_taken("bad_index", part.files["index"], "all", "no text and no video file for it")
 
 
+def _sentence(value: object) -> np.ndarray | None:
+    """The same, [D] as [1, D]."""
+    array = _array(value)
+    return array[None] if array is not None and array.ndim == 1 else array
+
+
 def _array(value: object) -> np.ndarray | None:
-    """A tensor as float32; None when it is no tensor of floating-point numbers."""
+    """A tensor as an array; None when it is no tensor of floating-point numbers."""
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.layout != torch.strided:
         return None
-    return value.detach().float().numpy()
+    if value.dtype not in IN_NUMPY:
+        value = value.float()
+    return value.detach().numpy()

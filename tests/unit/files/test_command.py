@@ -1,0 +1,37 @@
+"""What a command says when the system refuses."""
+
+import errno
+import os
+
+import pytest
+
+from workflow_scripts.lib import command
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.EROFS, "error: /자료/x: Read-only file system; check who may"),
+        (errno.EACCES, "error: /자료/x: Permission denied; check who may"),
+        (errno.ENOSPC, "error: the disk is full"),
+    ],
+)
+def test_what_a_user_can_mend_is_a_sentence(monkeypatch, code, words):
+    monkeypatch.setattr(command, "end_with_run", lambda: None)
+
+    def main():
+        raise OSError(code, os.strerror(code), "/자료/x")
+
+    with pytest.raises(SystemExit) as ended:
+        command.run_command(main)
+    assert str(ended.value).startswith(words)
+
+
+def test_what_is_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(command, "end_with_run", lambda: None)
+
+    def main():
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        command.run_command(main)
