@@ -15,10 +15,8 @@ from workflow_scripts.lib.features.verify.structure import Features, Opened
 NEIGHBOURS = 2  # on each side of an item, when it is asked whose features it holds
 CLEARLY = 4.0  # another's features must fit so many times better than an item's own
 SAME = 0.03  # of the tolerance: closer ones fit alike, or a second video with the same frames would fit better by chance
-OUTLIER, ROUNDING = (
-    8.0,
-    5e-4,
-)  # an item is looked into that fits so much worse than the median; float16 rounds so
+OUTLIER = 8.0  # an item is looked into that fits so many times worse than the median
+ROUNDING = 5e-4  # of float16, by which items may differ anyway
 
 Encoded = dict[Kind, np.ndarray]
 Encode = Callable[[Opened, list[int]], Iterator[Encoded]]
