@@ -19,18 +19,12 @@ from workflow_scripts.lib.features.extract import extract_captions
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_encoder_arguments(parser)
-    parser.add_argument(
-        "--trained-clip", type=Path, nargs="?", help="folder of train_clip, for kind trained_clip"
-    )
     parser.add_argument("--captions", type=Path, required=True, help="captions of the shard (parquet)")
     parser.add_argument(
         "--text-features", type=Path, required=True, help="HDF5 of per-token embeddings to write"
     )
     parser.add_argument(
         "--sentence-features", type=Path, required=True, help="HDF5 of sentence embeddings to write"
-    )
-    parser.add_argument(
-        "--shards", type=int, default=1, help="shards of the corpus, to tell the space of all"
     )
     add_threads_argument(parser)
     return parser.parse_args()

@@ -19,9 +19,6 @@ from workflow_scripts.lib.features.processes import processes
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_encoder_arguments(parser)
-    parser.add_argument(
-        "--trained-clip", type=Path, nargs="?", help="folder of train_clip, for kind trained_clip"
-    )
     parser.add_argument("--frames", type=Path, required=True, help="frames of the shard (tar)")
     parser.add_argument(
         "--status", type=Path, required=True, help="what became of the shard's videos (parquet)"
@@ -30,9 +27,6 @@ def parse_arguments() -> argparse.Namespace:
         "--video-features", type=Path, required=True, help="HDF5 of frame embeddings to write"
     )
     parser.add_argument("--token-features", type=Path, required=True, help="HDF5 of visual tokens to write")
-    parser.add_argument(
-        "--shards", type=int, default=1, help="shards of the corpus, to tell the space of all"
-    )
     add_threads_argument(parser)
     return parser.parse_args()
 

@@ -5,19 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.lib.files import text_digest, whole_file
+from workflow_scripts.lib.nested import differing
 
 FINISHED = "finished"
 SHOWN = 10
 
 
-def differences(old: Any, new: Any, name: str = "") -> list[str]:
+def differences(old: Any, new: Any) -> list[str]:
     """Where two nested mappings differ: `config.lr: 0.001 -> 0.002`."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
-    keys = sorted({*old, *new})
-    return [
-        line for key in keys for line in differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))
-    ]
+    return [f"{name}: {before!r} -> {after!r}" for name, before, after in differing(old, new)]
 
 
 def told(changed: list[str]) -> str:

@@ -1,7 +1,6 @@
 """What the two training commands share: their arguments, their inputs, and what they write."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,9 +127,6 @@ def open_inputs(arguments: argparse.Namespace) -> Inputs:
         disable_progress_bar()
     config = load_section(CaptionerConfig, arguments.config)
     device = set_up_compute(arguments.threads, arguments.seed)
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
     emulated = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
     if config.precision == "bf16" and emulated:
         raise UserError(f"captioner.precision: {device_name(device)} has no bf16; set it to fp16 (or fp32)")

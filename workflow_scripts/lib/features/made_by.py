@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.nested import differing
 
 
 def refuse_other_encoder(file: Path, encoder: str | None, other: Path, others: str | None) -> None:
@@ -25,12 +26,10 @@ def parsed(encoder: str | None) -> Any:
         return encoder
 
 
-def difference(found: Any, expected: Any, name: str = "") -> str | None:
+def difference(found: Any, expected: Any) -> str | None:
     """Where two identities differ, as `space.model: 'a' instead of 'b'`; None when they are the same."""
-    if found == expected:
-        return None
-    if not isinstance(found, dict) or not isinstance(expected, dict):
-        return f"{name and name + ': '}{found!r} instead of {expected!r}"
-    names = sorted(found.keys() | expected.keys())
-    each = (difference(found.get(key), expected.get(key), f"{name and name + '.'}{key}") for key in names)
-    return ", ".join(filter(None, each)) or None
+    each = (
+        f"{name and name + ': '}{one!r} instead of {other!r}"
+        for name, one, other in differing(found, expected)
+    )
+    return ", ".join(each) or None

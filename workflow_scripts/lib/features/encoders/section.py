@@ -12,7 +12,8 @@ from workflow_scripts.lib.errors import UserError
 
 
 def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--config` and the flags that stand for `EncoderConfig.RUNNING`: they take the place of what the file says."""
+    """What the two commands that encode share. The flags that stand for `EncoderConfig.RUNNING` take the place of what the
+    file of `--config` says."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -24,6 +25,12 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
         "--compile", action=argparse.BooleanOptionalAction, help="use torch.compile (default: the section's)"
     )
     parser.add_argument("--space", help="what must fit on the disk, corpus or shard (default: the section's)")
+    parser.add_argument(
+        "--trained-clip", type=Path, nargs="?", help="folder of train_clip, for kind trained_clip"
+    )
+    parser.add_argument(
+        "--shards", type=int, default=1, help="shards of the corpus, to tell the space of all"
+    )
 
 
 def encoder_section(arguments: argparse.Namespace) -> EncoderConfig:
