@@ -41,3 +41,4 @@ rule all:
         all_features(),
         all_captions(),
         encoder_sections(),
+        search_index(),

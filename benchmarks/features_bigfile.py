@@ -31,7 +31,11 @@ class OriginalWay:
         self._file = folder / "feature.bin"
 
     def __getitem__(self, video: str) -> np.ndarray:
-        return np.array([self._frame(name) for name in self._frames_of[video]])
+        return np.array(self.rows(video))
+
+    def rows(self, video: str) -> list[list[float]]:
+        """The frames of a video as lists, which the original makes an array of for each thing that it does with them."""
+        return [self._frame(name) for name in self._frames_of[video]]
 
     def _frame(self, name: str) -> list[float]:
         numbers = array("f")

@@ -127,10 +127,15 @@ def all_features():
     ]
 
 
-def trained_clip_of(wildcards):
+def trained_clip(encoder):
     """The model of this run, for the encoders that are it."""
-    kind = CONFIG.features.encoder(wildcards.encoder).kind
+    kind = CONFIG.features.encoder(encoder).kind
     return TRAINED_CLIP if kind == "trained_clip" else []
+
+
+def trained_clip_of(wildcards):
+    """The same, for rules that make the features of any encoder."""
+    return trained_clip(wildcards.encoder)
 
 
 def how_to_run(wildcards, input):
@@ -141,6 +146,12 @@ def how_to_run(wildcards, input):
     return f"{flags} --shards {N_SHARDS}"
 
 
+def text_section(encoder):
+    """What of an encoder decides about the features of captions, and of a query; of one that runs here."""
+    imported = CONFIG.features.encoder(encoder).kind == "imported"
+    return [] if imported else [f"{feature_root(encoder)}/encoder_text.yaml"]
+
+
 def encoder_sections():
     """The whole section of every encoder that runs here: what verify_features encodes again by."""
     return [
@@ -148,6 +159,12 @@ def encoder_sections():
         for encoder in CONFIG.features.encoders
         if encoder.kind != "imported"
     ]
+
+
+def search_index():
+    """The folder that `search` looks into."""
+    wanted = CONFIG.retrieval.enabled and CONFIG.retrieval.index
+    return [f"{RESULTS}/retrieval/index"] if wanted else []
 
 
 onstart:

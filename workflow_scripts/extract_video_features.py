@@ -6,6 +6,8 @@ A killed run is taken up where it was. Under torchrun, the processes of a machin
 import argparse
 from pathlib import Path
 
+import torch
+
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_threads_argument, set_up_compute
 from workflow_scripts.lib.errors import UserError
@@ -13,7 +15,7 @@ from workflow_scripts.lib.features.batches import FrameBatches
 from workflow_scripts.lib.features.encoders.encoder import load_encoder
 from workflow_scripts.lib.features.encoders.section import add_encoder_arguments, encoder_section
 from workflow_scripts.lib.features.extract import extract_videos
-from workflow_scripts.lib.features.processes import processes
+from workflow_scripts.lib.processes import processes
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -39,8 +41,8 @@ def main() -> None:
             f"encoder '{config.name}' encodes no frames (`frames: false`); run extract_text_features for its texts"
         )
     with processes() as job:
-        threads = max(1, arguments.threads // job.world)
-        device = set_up_compute(threads)
+        device = set_up_compute(arguments.threads)
+        threads = torch.get_num_threads()
         encoder = load_encoder(config, arguments.trained_clip, device, sides=["video"])
         with FrameBatches(arguments.frames, arguments.status, encoder, config.batch_size) as frames:
             extract_videos(

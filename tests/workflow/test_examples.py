@@ -61,6 +61,6 @@ def test_imported_features_are_one_job(tmp_path):
     config = yaml.safe_load((ROOT / "examples/webvid_features.yaml").read_text(encoding="utf-8"))
     jobs = Scratch(tmp_path, config).planned()
     assert jobs == {
-        "import_features": 1, "freeze_config": 2, "train_retrieval": 1, "evaluate_retrieval": 1,
+        "import_features": 1, "freeze_config": 2, "train_retrieval": 1, "evaluate_retrieval": 1, "build_index": 1,
         "collect_metrics": 1, "build_report": 1,
     }  # fmt: skip

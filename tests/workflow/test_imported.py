@@ -50,8 +50,8 @@ def finished(tmp_path_factory):
         (folder / "특징" / name).touch()
     scratch = Scratch(folder, config())
     assert scratch.planned() == {
-        "freeze_config": 2, "import_features": 1, "train_retrieval": 1, "evaluate_retrieval": 1, "collect_metrics": 1,
-        "build_report": 1,
+        "freeze_config": 2, "import_features": 1, "train_retrieval": 1, "evaluate_retrieval": 1, "build_index": 1,
+        "collect_metrics": 1, "build_report": 1,
     }  # fmt: skip
     said = scratch.snakemake("--quiet", "progress")
     assert "frames: none; the features are imported from 특징 (webvid_pt)" in said

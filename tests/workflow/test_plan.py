@@ -9,7 +9,10 @@ import yaml
 from tests.workflow.planning import ROOT, Scratch, demo_config
 
 # Commands that people give by hand, beside the rules'; import_features is the rule of corpora without videos.
-BY_HAND = {"config_docs", "export_features", "import_features", "retry_failed", "status", "verify_features"}
+BY_HAND = {
+    "config_docs", "convert_checkpoint", "export_features", "import_features", "retry_failed", "search", "status",
+    "verify_features",
+}  # fmt: skip
 
 
 def test_a_dry_run_on_a_fresh_checkout_shows_every_job(tmp_path):

@@ -14,7 +14,7 @@ CAPTIONER = {
     "generate_captions",
     "evaluate_captions",
 }
-RETRIEVAL = {"train_retrieval", "evaluate_retrieval"}
+RETRIEVAL = {"train_retrieval", "evaluate_retrieval", "build_index"}
 REPORT = {"collect_metrics", "build_report"}
 CLIP_ON = {"make_demo_clip_model", "pack_pairs", "train_clip", "evaluate_clip"}
 LEARNS_TO_CAPTION = CAPTIONER - {"make_demo_language_model"}
@@ -28,6 +28,8 @@ EDITS = {
     "a comment": (None, None, set()),
     "captioner": ("captioner.stage2.epochs", 9, {"freeze_config"} | CAPTIONER | REPORT),
     "retrieval": ("retrieval.lr", 1e-5, {"freeze_config"} | RETRIEVAL | REPORT),
+    "how retrieval is trained": ("retrieval.workers", 5, set()),
+    "what can be searched": ("retrieval.index", ["test"], {"build_index"}),
     "report": ("report.title", "한국어 제목", {"freeze_config", "build_report"}),
     "an encoder": ("features.encoders.0.precision", "bf16", FROZEN | FEATURES_ON),
     "an encoder's text side": (

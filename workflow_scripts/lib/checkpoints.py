@@ -9,6 +9,8 @@ from workflow_scripts.lib.nested import differing
 
 FINISHED = "finished"
 SHOWN = 10
+ALSO = {"retrieval": ("features/datasets.py",)}
+"""Code that a training runs on beside that of its stage."""
 
 
 def differences(old: Any, new: Any) -> list[str]:
@@ -22,12 +24,17 @@ def told(changed: list[str]) -> str:
     return "".join(f"\n  {line}" for line in [*changed[:SHOWN], *more])
 
 
-def set_aside(folder: Path, reason: str) -> None:
-    """Move `folder` to `<folder>.previous`, in the place of what lay there, and say why in the log."""
+def set_aside(folder: Path, reason: str, *beside: Path) -> None:
+    """Move `folder` to `<folder>.previous`, in the place of what lay there, and say why in the log.
+
+    So are the folders `beside` it, if any; before it, so that after a kill in between it still says what they are of.
+    """
     print(f"training starts anew: the checkpoint in {folder} is {reason}", flush=True)
-    previous = folder.with_name(folder.name + ".previous")
-    shutil.rmtree(previous, ignore_errors=True)
-    folder.rename(previous)
+    for moved in (*beside, folder):
+        if moved.exists():
+            previous = moved.with_name(moved.name + ".previous")
+            shutil.rmtree(previous, ignore_errors=True)
+            moved.rename(previous)
 
 
 def mark_finished(folder: Path, stage: str) -> None:
@@ -40,7 +47,7 @@ def mark_finished(folder: Path, stage: str) -> None:
 
 
 def finished_by_other_code(folder: Path, stage: str) -> bool:
-    """Whether the training in `folder` is done, and `workflow_scripts/lib/<stage>` is not what did it."""
+    """Whether the training in `folder` is done, and the code of `workflow_scripts/lib/<stage>` is not what did it."""
     marker = folder / FINISHED
     return marker.is_file() and marker.read_text(encoding="utf-8") != _code_digest(stage)
 
@@ -49,5 +56,6 @@ OTHER_CODE = "of a training that is finished, and the code has changed since"
 
 
 def _code_digest(stage: str) -> str:
-    files = sorted((Path(__file__).parent / stage).rglob("*.py"))
+    lib = Path(__file__).parent
+    files = [*sorted((lib / stage).rglob("*.py")), *(lib / name for name in ALSO.get(stage, ()))]
     return text_digest(text for file in files for text in (file.name, file.read_text(encoding="utf-8")))

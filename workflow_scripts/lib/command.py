@@ -11,10 +11,13 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system says where nothing more can be written."""
 NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 """What it says where the user may not read or write."""
+IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
+"""What it says where a file is in the place of a folder, or the other way round."""
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command's `main`; a UserError, a full disk or a missing right ends it with a sentence and exit code 1."""
+    """Run a command's `main`; a UserError, a full disk, a missing right or a wrong place ends it with a sentence and exit
+    code 1."""
     end_with_run()
     try:
         main()
@@ -24,6 +27,10 @@ def run_command(main: Callable[[], None]) -> None:
         if error.errno in NOT_ALLOWED and error.filename:
             sys.exit(
                 f"error: {error.filename}: {error.strerror}; check who may read and write there, or give another place"
+            )
+        if error.errno in IN_THE_WAY and error.filename:
+            sys.exit(
+                f"error: {error.filename}: {error.strerror}; give another place, or remove what is there"
             )
         if error.errno not in NO_ROOM:
             raise

@@ -20,16 +20,26 @@ def add_compute_arguments(parser: argparse.ArgumentParser) -> None:
 def add_threads_argument(parser: argparse.ArgumentParser) -> None:
     """`--threads`, for a command that draws nothing."""
     parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: torch's own)"
+        "--threads",
+        type=_from_one,
+        default=torch.get_num_threads(),
+        help="CPU threads (default: torch's own)",
     )
 
 
-def set_up_compute(threads: int, seed: int = 0) -> torch.device:
-    """Limit torch to `threads`, seed everything, and return the GPU if there is one: under torchrun, this process's own.
+def _from_one(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
 
-    UserError when torchrun has started more processes than there are GPUs.
+
+def set_up_compute(threads: int, seed: int = 0) -> torch.device:
+    """Limit torch to `threads`, seed everything, and return the GPU if there is one.
+
+    Under torchrun, the processes of a machine share the threads, and each has a GPU of its own; UserError when there are
+    fewer GPUs.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     seed_all(seed)
     if not torch.cuda.is_available():
         return torch.device("cpu")

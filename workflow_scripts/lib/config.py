@@ -21,9 +21,9 @@ from workflow_scripts.lib.config_features import EncoderConfig as EncoderConfig
 from workflow_scripts.lib.config_features import FeaturesConfig as FeaturesConfig
 from workflow_scripts.lib.config_features import ImportedEncoder as ImportedEncoder
 from workflow_scripts.lib.config_features import Side
+from workflow_scripts.lib.config_retrieval import RetrievalConfig as RetrievalConfig
 from workflow_scripts.lib.config_types import (
     Count,
-    Float,
     Fraction,
     Language,
     Languages,
@@ -91,78 +91,6 @@ class ClipConfig(Section):
     def _one_model(self):
         if self.enabled and (self.model is None) == (self.demo_model is None):
             raise ValueError("give exactly one of `model` and `demo_model`")
-        return self
-
-
-# ------------------------------------------------------------------------------- retrieval
-
-
-class RetrievalConfig(Section):
-    """GMMFormer (Wang et al., AAAI 2024): partially relevant video retrieval."""
-
-    enabled: bool = True
-    """Train and evaluate text-to-video retrieval."""
-    encoder: Name | None = None
-    """Name of the encoder whose features are used."""
-    text_encoder: Name | None = None
-    """Name of the encoder whose features of captions are used; default: `encoder`."""
-    visual: Literal["embeddings", "tokens"] = "embeddings"
-    """What GMMFormer sees of a frame: its embedding, or its visual tokens side by side (of an encoder with a
-    `token_grid`), which keep where in the frame things are."""
-    languages: Languages | None = None
-    """Caption languages to train and evaluate on; default: all of the corpus."""
-    hidden_size: Positive = 384
-    """Width of the model; a multiple of n_heads."""
-    n_heads: Positive = 4
-    """Attention heads."""
-    map_size: Positive = 32
-    """Segments of the clip branch."""
-    max_ctx_l: Positive = 128
-    """Frames of the frame branch; longer videos are averaged down to so many."""
-    max_desc_l: Positive = 30
-    """Caption tokens; longer captions are cut."""
-    input_drop: Share = 0.2
-    """Dropout before the input projections."""
-    drop: Share = 0.2
-    """Dropout inside the model."""
-    initializer_range: Rate = 0.02
-    """Standard deviation of the initial weights."""
-    window_length: Positive | Literal["batch"] | None = None
-    """Frames that the Gaussian windows span: a number (default: max_ctx_l), or `batch` for the padded length of the
-    batch, as the original code has it."""
-    batch_size: Positive = 128
-    """Videos a batch, over all processes; each comes with all its captions."""
-    epochs: Positive = 100
-    """Epochs at most."""
-    lr: Rate = 3e-4
-    """Peak learning rate; linear warm-up, then linear to zero."""
-    warmup: Share = 0.01
-    """Share of all steps that warms up."""
-    weight_decay: NotNegative = 0.01
-    """AdamW weight decay; none for biases and LayerNorms."""
-    clip_norm: Rate = 1.0
-    """Gradients are clipped to this norm."""
-    margin: Rate = 0.1
-    """Margin of the triplet losses."""
-    hard_negative_start_epoch: Count = 30
-    """From this epoch on, triplets use hard negatives."""
-    hard_pool_size: Positive = 20
-    """Hardest videos that a query's negative is drawn from."""
-    loss_factor: Annotated[list[Float], Field(min_length=3, max_length=3)] = [0.05, 0.04, 0.001]
-    """Weights of clip NCE, frame NCE and query diverse loss."""
-    neg_factor: Annotated[list[Float], Field(min_length=2, max_length=2)] = [0.15, 32]
-    """Delta and alpha of the query diverse loss."""
-    clip_weight: Fraction = 0.7
-    """Share of the clip score in the final score; the frame score has the rest."""
-    patience: Positive = 10
-    """Stop when the validation SumR has not improved for more epochs than this."""
-
-    @model_validator(mode="after")
-    def _heads_divide(self):
-        if self.hidden_size % self.n_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}")
-        if self.map_size > self.max_ctx_l:
-            raise ValueError(f"map_size {self.map_size} is larger than max_ctx_l {self.max_ctx_l}")
         return self
 
 

@@ -15,8 +15,12 @@ from workflow_scripts.lib.errors import UserError
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; it is flushed and renamed to `path` when the block succeeds."""
+    """Yield a temporary path in the same folder; it is flushed and renamed to `path` when the block succeeds.
+
+    UserError, at once, where `path` is a folder.
+    """
     path = Path(path)
+    refuse_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")  # one name: what a killed attempt left is written over
     try:
@@ -41,9 +45,14 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; it takes the place of `path` when the block succeeds."""
+def whole_folder(path: Path, made_of: str | None = None) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; it takes the place of `path` when the block succeeds.
+
+    `made_of` is a file that such folders have: UserError, at once, where `path` holds something, but not that file.
+    """
     path = Path(path)
+    if made_of:
+        refuse_other_things(path, made_of)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed attempt
@@ -56,6 +65,25 @@ def whole_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_folder(path: Path) -> None:
+    """UserError where a folder is in the place of a file that is to be written."""
+    if path.is_dir():
+        raise UserError(
+            f"{path}: is a folder, and a file is to be written there; give another name, or remove it"
+        )
+
+
+def refuse_other_things(path: Path, made_of: str) -> None:
+    """UserError where `path`, which a folder with the file `made_of` is to replace, holds something else."""
+    if (path / made_of).is_file() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if path.exists():
+        what = "holds other things" if path.is_dir() else "is a file"
+        raise UserError(
+            f"{path}: {what} (there is no {made_of} in it), and would be replaced; give another folder, or remove it"
+        )
 
 
 def _share(path: Path) -> None:

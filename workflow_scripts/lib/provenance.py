@@ -10,7 +10,8 @@ from typing import Any
 from workflow_scripts.lib.files import file_digest
 
 PACKAGES = (
-    "torch", "open_clip_torch", "transformers", "peft", "bitsandbytes", "av", "decord", "h5py", "numpy", "snakemake",
+    "torch", "open_clip_torch", "transformers", "peft", "bitsandbytes", "av", "decord", "h5py", "faiss-cpu", "numpy",
+    "snakemake",
 )  # fmt: skip
 
 

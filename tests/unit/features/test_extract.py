@@ -18,9 +18,9 @@ from workflow_scripts.lib.features import planned, space
 from workflow_scripts.lib.features.batches import CaptionBatches, FrameBatches
 from workflow_scripts.lib.features.encoders.encoder import Captions, Frames, Tokens
 from workflow_scripts.lib.features.extract import encoded_frames, extract_captions, extract_videos
-from workflow_scripts.lib.features.processes import processes
 from workflow_scripts.lib.features.reader import open_features
 from workflow_scripts.lib.frames.shard import write_status, write_tar
+from workflow_scripts.lib.processes import processes
 
 SIZE = 12  # of the frames, in pixels
 LENGTHS = {0: 3, 2: 5, 3: 1, 7: 4}  # frames by video

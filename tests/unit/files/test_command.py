@@ -13,6 +13,7 @@ from workflow_scripts.lib import command
     [
         (errno.EROFS, "error: /자료/x: Read-only file system; check who may"),
         (errno.EACCES, "error: /자료/x: Permission denied; check who may"),
+        (errno.ENOTDIR, "error: /자료/x: Not a directory; give another place"),
         (errno.ENOSPC, "error: the disk is full"),
     ],
 )

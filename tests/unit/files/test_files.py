@@ -37,6 +37,33 @@ def test_a_failed_folder_leaves_what_was_there(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_folder_of_other_things_is_not_replaced(tmp_path):
+    thesis = tmp_path / "mine" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
+    for path, told in ((thesis.parent, "mine: holds other things"), (thesis, r"thesis\.txt: is a file")):
+        with pytest.raises(UserError, match=told), whole_folder(path, made_of="config.json"):
+            pytest.fail("nothing is begun")
+    assert thesis.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_told_before_anything_is_written(tmp_path):
+    (tmp_path / "곡선.csv").mkdir()
+    with pytest.raises(UserError, match=r"곡선\.csv: is a folder"), whole_file(tmp_path / "곡선.csv"):
+        pytest.fail("nothing is begun")
+
+
+@pytest.mark.parametrize("before", [[], ["config.json", "weights"]])
+def test_an_empty_folder_and_one_of_the_same_kind_are_replaced(tmp_path, before):
+    (tmp_path / "model").mkdir()
+    for name in before:
+        (tmp_path / "model" / name).touch()
+    with whole_folder(tmp_path / "model", made_of="config.json") as folder:
+        (folder / "config.json").touch()
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["config.json"]
+
+
 def test_others_may_read_what_is_written(tmp_path):
     with whole_folder(tmp_path / "model") as folder:
         (folder / "weights").touch(mode=0o600)

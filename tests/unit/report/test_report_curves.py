@@ -15,9 +15,11 @@ def test_a_panel_holds_what_shares_a_scale(tmp_path):
         "CLIP: loss": True,
         "CLIP: learning rate": False,
         "GMMFormer: training loss": True,
+        "GMMFormer: parts of the loss": True,
         "GMMFormer: validation SumR": True,
         "GMMFormer: validation R@1": True,
         "GMMFormer: learning rate": False,
+        "GMMFormer: gradient norm": False,
     }
     assert "training loss from 3 to 2; validation loss from 2.5 to 2.5" in figures[0].description
     assert figures == draw_curves(run.results, ["clip", "retrieval"])
@@ -42,6 +44,26 @@ def test_a_file_that_is_no_curve_is_named(tmp_path, text):
     file.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"curve\.csv"):
         read_curve(file)
+
+
+def test_of_the_curve_and_the_training_log_the_finer_is_drawn(tmp_path):
+    for name, steps in (("curve.csv", 2), ("log/training.csv", 5)):
+        file = tmp_path / "retrieval" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        column = "train_loss" if name == "curve.csv" else "loss"
+        rows = "".join(f"{step},{10 * steps + step}\n" for step in range(steps))
+        file.write_text(f"step,{column}\n{rows}", encoding="utf-8")
+    (figure,) = draw_curves(tmp_path, ["retrieval"])
+    assert figure.description == "GMMFormer: training loss: training loss from 50 to 54"
+
+
+def test_lines_of_different_heights_are_all_to_be_seen(tmp_path):
+    file = tmp_path / "retrieval" / "log" / "training.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("step,clip_nce,clip_triplet,query_diverse\n1,900,0.2,0\n2,800,0,0\n", encoding="utf-8")
+    (figure,) = draw_curves(tmp_path, ["retrieval"])
+    svg = base64.b64decode(figure.image.removeprefix("data:image/svg+xml;base64,")).decode()
+    assert "<!-- $\\mathdefault{10^{2}}$ -->" in svg
 
 
 def test_thinning_keeps_the_mean_and_the_order():

@@ -3,6 +3,7 @@ import io
 import json
 import re
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lxml import html
@@ -45,14 +46,57 @@ def test_everything_of_a_whole_run_is_on_the_page(tmp_path):
     tree = html.fromstring(page)
     tiles = [text_of(tile) for tile in tree.find_class("tile")]
     assert "Videos 12 9 train, 0 val, 3 test" in tiles
-    assert "Retrieval R@1, test 60.0% zero-shot 60.0%, chance 33.3%" in tiles
+    assert "Retrieval R@1, test 60.0% zero-shot 25.0%, chance 33.3%" in tiles
     assert "CPU time 3 min 00 s largest job 2.0 GiB (train_clip)" in tiles
     assert len(tree.find_class("query")) == 4
+    curves = text_of(tree.get_element_by_id("curves"))
+    assert "trained on 410 videos a second (the median), waited for data 18.0% of the time" in curves
     assert text_of(tree.get_element_by_id("cost")).count("train_clip") == 1
     assert "build_report" not in text_of(tree.get_element_by_id("cost"))
     corpus = text_of(tree.get_element_by_id("corpus"))
     assert "영상/video <1>.mp4 train truncated ends at <1 s>" in corpus
     assert "cpu of retrieval" in text_of(tree.get_element_by_id("provenance"))
+
+
+def test_retrieval_is_told_both_ways_and_by_the_length_of_moments(tmp_path):
+    tree = html.fromstring(page_of(FakeRun(tmp_path, stages=("retrieval",))))
+    methods = ["GMMFormer", "Zero-shot, mean-pooled", "Zero-shot, max over frames"]
+    forward, back, moments = tree.get_element_by_id("retrieval").xpath(".//table")
+    labels = [text_of(cell) for cell in forward.xpath(".//td[1]")]
+    assert labels == [label for method in methods for label in (method, "en", "ko")] + ["Chance"]
+    assert [text_of(cell) for cell in back.xpath(".//td[1]")] == [*methods, "Chance"]
+    assert text_of(back.xpath(".//tr[@class='group']")[0]) == "Test: 3 queries, 6 captions"
+    shown = {text_of(cell) for cell in forward.xpath(".//small")}
+    assert {"54.0–63.0", "310.5–362.2", "0.9–1.1"} <= shown and "100.0–100.0" not in shown
+    rows = [[text_of(cell) for cell in row.xpath("./td")] for row in moments.xpath(".//tbody/tr")]
+    assert rows == [["20 to 40%", "6", "60.0%", "20.0%", "25.0%"]]
+
+
+def test_results_that_know_less_are_drawn_too(tmp_path):
+    run = FakeRun(tmp_path, texts={"ko": "빨간 원"}, stages=("retrieval",))
+    metrics = run.collect()
+    metrics["retrieval"]["baselines"] = None
+    metrics["retrieval"]["test"] |= {"confidence": None, "moment_ratio": None}
+    retrieval = html.fromstring(page_of(run, metrics)).get_element_by_id("retrieval")
+    forward, _ = retrieval.xpath(".//table")
+    assert [text_of(cell) for cell in forward.xpath(".//td[1]")] == ["GMMFormer", "Chance"]
+    assert not retrieval.xpath(".//small")
+    assert "intervals" not in text_of(retrieval) and "Zero-shot" not in text_of(retrieval)
+
+
+def test_without_a_test_split_the_validation_split_is_shown(tmp_path):
+    run = FakeRun(tmp_path, stages=("retrieval",))
+    metrics = run.collect()
+    found = metrics["retrieval"]
+    found |= {"val": found["test"], "test": None, "baselines": None}
+    ranks = run.results / "retrieval" / "ranks.parquet"
+    rows = [row | {"split": "val"} for row in pq.read_table(ranks).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, RANKS), ranks)
+    tree = html.fromstring(page_of(run, metrics))
+    forward, _, moments = tree.get_element_by_id("retrieval").xpath(".//table")
+    assert text_of(forward.xpath(".//tr[@class='group']")[0]) == "Validation: 6 queries, 3 videos"
+    assert len(moments.xpath(".//thead//th")) == 3
+    assert tree.find_class("query")
 
 
 def test_a_query_shows_the_right_video_marked_once(tmp_path):

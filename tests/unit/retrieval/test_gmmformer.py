@@ -152,3 +152,56 @@ def test_too_many_positions_and_sizes_that_do_not_fit_are_refused():
         GMMFormerConfig(4, 4, hidden_size=9, n_heads=2)
     with pytest.raises(ValueError, match="map_size 33"):
         GMMFormerConfig(4, 4, map_size=33, max_ctx_l=32)
+
+
+def inputs_of(videos: int, length: int) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    """What encode_video and encode_query take, of videos with 1 to `length` frames and one more caption than videos."""
+    lengths = [1 + place % length for place in range(videos)]
+    video = torch.randn(videos, 4, 10), torch.randn(videos, length, 10), mask_of(lengths, length)
+    return video, (torch.randn(videos + 1, 7, 6), torch.ones(videos + 1, 7))
+
+
+def train_on(encode_video, encode_query, videos: int, length: int) -> list[torch.Tensor]:
+    """Forward and backward pass; the embeddings."""
+    video, query = inputs_of(videos, length)
+    found = [*encode_video(*video), encode_query(*query)]
+    sum(x.float().square().sum() for x in found).backward()
+    return found
+
+
+def test_training_draws_dropout_from_torchs_seed_and_evaluation_draws_none():
+    model = make_model().train()
+    video, query = inputs_of(3, 5)
+
+    def encode(seed):
+        torch.manual_seed(seed)
+        return [*model.encode_video(*video), model.encode_query(*query)]
+
+    for first, again, other in zip(encode(1), encode(1), encode(2), strict=True):
+        assert torch.equal(first, again)
+        assert not torch.allclose(first, other)
+    model.eval()
+    assert all(torch.equal(first, other) for first, other in zip(encode(1), encode(2), strict=True))
+
+
+def test_a_part_without_videos_gives_every_parameter_a_gradient_of_zero():
+    model = make_model().train()
+    video, _ = inputs_of(0, 1)
+    found = *model.encode_video(*video), model.encode_query(torch.zeros(0, 1, 6), torch.zeros(0, 1))
+    assert [x.shape for x in found] == [(0, 4, 8), (0, 8), (0, 8)]
+    sum(x.sum() for x in found).backward()  # as a process does that has no share of a batch
+    assert all(parameter.grad.eq(0).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision_trains_near_full_precision(half):
+    model = make_model(drop=0.0, input_drop=0.0).train()
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(2)
+        model.zero_grad()
+        with torch.autocast("cpu", half, enabled=enabled):
+            embeddings = train_on(model.encode_video, model.encode_query, 3, 5)
+        found.append([*embeddings, *(parameter.grad.clone() for parameter in model.parameters())])
+    exact, near = (torch.cat([x.float().flatten() for x in tensors]) for tensors in found)
+    assert 0 < (near - exact).norm() < 0.05 * exact.norm()

@@ -2,9 +2,10 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from workflow_scripts.lib.retrieval.pooling import (
-    cut_tokens,
+    make_unit_rows,
     pool_video,
     segment_bounds,
     segment_means,
@@ -52,9 +53,25 @@ def test_rows_get_unit_length_after_pooling_and_zeros_stay():
     assert unit_rows(np.zeros((1, 3))).tolist() == [[0, 0, 0]]
 
 
-def test_long_videos_are_averaged_down_to_max_ctx_l_and_tokens_are_cut():
+def test_long_videos_are_averaged_down_to_max_ctx_l():
     frames = np.random.default_rng(0).normal(size=(50, 4))
     _, kept = pool_video(frames, map_size=2, max_ctx_l=8)
     np.testing.assert_allclose(kept, unit_rows(segments_in_a_loop(frames, 8)), atol=1e-6)
-    tokens = cut_tokens(frames, 6)
-    np.testing.assert_allclose(tokens, unit_rows(frames[:6]), atol=1e-6)
+
+
+def test_rows_of_a_batch_get_unit_length_in_place():
+    rows = torch.randn(3, 4, 5)
+    rows[1, 2:] = 0
+    expected = unit_rows(rows.numpy().copy())
+    make_unit_rows(rows)
+    np.testing.assert_allclose(rows, expected, atol=1e-7)
+    assert (rows[1, 2:] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_means_are_computed_in_float64_whatever_is_stored(dtype):
+    frames = (1000 + np.random.default_rng(0).normal(size=(100, 3))).astype(dtype)
+    frames.flags.writeable = False
+    found = segment_means(frames, 3)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, segments_in_a_loop(frames.astype(np.float64), 3), rtol=1e-14)

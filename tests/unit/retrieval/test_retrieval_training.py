@@ -1,222 +1,148 @@
-import shutil
+"""Whole trainings: what they learn, when they stop, and which batches they take."""
 
-import h5py
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from tests.unit.retrieval.tiny_corpus import make_corpus, small_config
-from workflow_scripts.lib.checkpoints import FINISHED, differences, mark_finished
+from tests.unit.retrieval.tiny_corpus import make_corpus
+from tests.unit.retrieval.tiny_training import numbers, same_weights, train_tiny
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.keys import Keys
 from workflow_scripts.lib.features.reader import open_features
+from workflow_scripts.lib.processes import Processes
 from workflow_scripts.lib.retrieval import train as training
 from workflow_scripts.lib.retrieval.data import read_splits
-from workflow_scripts.lib.retrieval.evaluate import retrieve, retrieve_zero_shot
+from workflow_scripts.lib.retrieval.evaluate import retrieve
+from workflow_scripts.lib.retrieval.model_folder import read_checkpoint_model
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def corpus(tmp_path_factory):
     torch.set_num_threads(1)
     return make_corpus(tmp_path_factory.mktemp("training") / "c", {"train": 9, "val": 4})
 
 
-@pytest.fixture
-def run(folder, tmp_path):
-    """Train in tmp_path/<name>; dropout is on, so that the state of the random generator matters."""
-    splits = read_splits(folder / "features", ("train", "val", "test"), None)
-
-    def train(name="checkpoints", *, seed=5, without_val=False, **changes):
-        torch.manual_seed(seed)
-        some = {
-            "train": splits["train"],
-            "val": splits["test" if without_val else "val"],
-        }  # no video is of test
-        videos, texts = (open_features(folder / "features", kind) for kind in ("video", "text"))
-        config = small_config(drop=0.2, **changes)
-        return training.train(
-            config, videos, texts, some, tmp_path / name, seed=seed, device=torch.device("cpu")
-        )
-
-    return train
-
-
-class Killed(BaseException):
-    pass
-
-
-def kill_at(monkeypatch, step):
-    real = training.train_step
-
-    def step_or_die(state, *args, **kwargs):
-        if state.step == step:
-            raise Killed
-        return real(state, *args, **kwargs)
-
-    monkeypatch.setattr(training, "train_step", step_or_die)
-
-
-def test_a_killed_run_goes_on_to_the_same_curve_and_weights(run, monkeypatch, capsys):
-    straight = run("straight", epochs=4)
-    with monkeypatch.context() as patch:
-        kill_at(patch, 7)  # 3 steps an epoch: in the middle of the third
-        with pytest.raises(Killed):
-            run("killed", epochs=4)
-    torch.manual_seed(999)  # whatever another process would start with
-    capsys.readouterr()
-    resumed = run("killed", epochs=4)
-    assert "resuming behind epoch 2" in capsys.readouterr().out
-    assert resumed.curve == straight.curve
-    assert (resumed.best_epoch, resumed.step) == (straight.best_epoch, straight.step)
-    for name, value in straight.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
-
-
-def test_another_learning_rate_starts_anew_and_says_so(run, tmp_path, capsys):
-    run(epochs=2)
-    capsys.readouterr()
-    again = run(epochs=2, lr=5e-3)
-    output = capsys.readouterr().out
-    assert "starts anew" in output
-    assert "config.lr: 0.001 -> 0.005" in output
-    assert again.curve == run("fresh", epochs=2, lr=5e-3).curve
-    assert (tmp_path / "checkpoints.previous/last.pt").exists()
-
-
-def test_a_finished_training_is_repeated_only_after_a_change_of_code(run, tmp_path, capsys):
-    first = run(epochs=1)
-    mark_finished(tmp_path / "checkpoints", "retrieval")
-    capsys.readouterr()
-    assert run(epochs=1).curve == first.curve
-    assert "resuming behind epoch 1" in capsys.readouterr().out
-    (tmp_path / "checkpoints" / FINISHED).write_text("the digest of other code")
-    assert run(epochs=1).curve == first.curve
-    assert "the code has changed" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half a checkpoint"])
-def test_a_broken_checkpoint_is_named(run, tmp_path, content):
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/last.pt").write_bytes(content)
-    with pytest.raises(UserError, match=r"last\.pt: the checkpoint cannot be read"):
-        run(epochs=1)
-
-
-def test_changed_features_start_anew(run, folder, tmp_path, capsys):
-    run(epochs=1)
-    shard = folder / "features/FeatureData/video_shard_000.hdf5"
-    shutil.copy(shard, tmp_path / "kept.hdf5")
-    with h5py.File(shard, "r+") as file:
-        file.attrs["digest"] = "other"
-    try:
-        capsys.readouterr()
-        run(epochs=1)
-        assert "features.video.file 0: " in capsys.readouterr().out
-    finally:
-        shard.unlink()
-        shutil.copy(tmp_path / "kept.hdf5", shard)
-
-
-def test_training_learns_its_videos(run, folder):
-    state = run(
-        epochs=25, lr=1e-2, initializer_range=0.1, batch_size=9, patience=25, hard_negative_start_epoch=25
-    )
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("bert_adam", marks=pytest.mark.slow)])
+def test_training_learns_its_videos(corpus, tmp_path, optimizer):
+    state = train_tiny(
+        corpus, tmp_path, epochs=25, lr=1e-2, initializer_range=0.1, batch_size=9, patience=25,
+        hard_negative_start_epoch=25, length_buckets=1, drop=0.1, input_drop=0.1, optimizer=optimizer,
+        val="test",  # of no videos: 25 validations take longer than 25 steps
+    )  # fmt: skip
     losses = [row["train_loss"] for row in state.curve]
     assert losses[-1] < 0.3 * losses[0]
-    videos, texts = (open_features(folder / "features", kind) for kind in ("video", "text"))
-    split = read_splits(folder / "features", ("train",), None)["train"]
+    videos, texts = (open_features(corpus / "features", kind) for kind in ("video", "text"))
+    split = read_splits(corpus / "features", ("train",), None)["train"]
     assert np.mean(retrieve(state.model, split, videos, texts, 0.7).rank == 1) > 0.9
 
 
-def test_training_stops_when_validation_no_longer_improves(run, monkeypatch):
-    monkeypatch.setattr(training, "validate", lambda *args: {"val_sumr": 100.0, "val_r1": 1.0})
-    state = run(epochs=20, patience=3)
-    assert (state.best_epoch, state.epoch) == (1, 5)  # the fourth epoch without improvement stops
+def test_the_seed_decides_and_nothing_else_that_is_random(corpus, tmp_path):
+    few = {"epochs": 1, "steps_per_epoch": 1}
+    one = train_tiny(corpus, tmp_path / "one", **few)
+    torch.manual_seed(77)
+    assert same_weights(
+        one.model.state_dict(), train_tiny(corpus, tmp_path / "two", **few).model.state_dict()
+    )
+    other = train_tiny(corpus, tmp_path / "other", **few, seed=6)
+    assert not same_weights(one.model.state_dict(), other.model.state_dict())
 
 
-def test_without_validation_videos_the_last_epoch_is_kept(run, capsys):
-    state = run(epochs=3, without_val=True)
+def scores(monkeypatch, sumrs):
+    """Let validation find these, one an epoch."""
+    left = iter(sumrs)
+    monkeypatch.setattr(training, "validate", lambda *args: {"val_sumr": next(left), "val_r1": 1.0})
+
+
+def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(corpus, tmp_path, monkeypatch):
+    scores(monkeypatch, [50.0, 100.0, 100.0, 90.0, 99.0, 80.0, 300.0])
+    few = {"steps_per_epoch": 1, "batch_size": 2, "epochs": 20, "patience": 3, "keep_epochs": 1}
+    state = train_tiny(corpus, tmp_path, **few)
+    assert (state.best_epoch, state.epoch) == (2, 6)  # the fourth epoch without improvement stops
+    best, second = (
+        read_checkpoint_model(tmp_path / "checkpoints" / name) for name in ("best.pt", "epoch_002.pt")
+    )
+    assert same_weights(best.state_dict(), second.state_dict())
+    assert not same_weights(best.state_dict(), state.model.state_dict())
+
+
+def test_a_training_that_has_stopped_stays_stopped(corpus, tmp_path, monkeypatch, capsys):
+    few = {"steps_per_epoch": 1, "batch_size": 2, "epochs": 20, "patience": 1}
+    scores(monkeypatch, [9.0, 1.0, 1.0])
+    train_tiny(corpus, tmp_path, **few)
+    capsys.readouterr()
+    assert train_tiny(corpus, tmp_path, **few).epoch == 3
+    assert "SumR has not improved for 2 epochs: stopping" in capsys.readouterr().out
+
+
+def test_without_validation_videos_the_last_epoch_is_kept(corpus, tmp_path, capsys):
+    state = train_tiny(
+        corpus, tmp_path, epochs=3, patience=1, steps_per_epoch=1, val="test"
+    )  # none is of test
     assert (state.best_epoch, state.epoch) == (3, 3)
     assert "val_sumr" not in state.curve[0]
     assert "no validation videos" in capsys.readouterr().out
+    best = read_checkpoint_model(tmp_path / "checkpoints/best.pt")
+    assert same_weights(best.state_dict(), state.model.state_dict())
 
 
 @pytest.mark.parametrize(
     "changes", [{"batch_size": 100, "hard_pool_size": 50}, {"batch_size": 1}, {"batch_size": 8}]
 )
-def test_any_batch_size_trains(run, changes):
+def test_any_batch_size_trains(corpus, tmp_path, changes):
     """More than there are videos; single ones; a last batch of one."""
-    state = run(epochs=2, hard_negative_start_epoch=1, **changes)
+    state = train_tiny(corpus, tmp_path, epochs=1, hard_negative_start_epoch=0, **changes)
     assert all(np.isfinite(row["train_loss"]) for row in state.curve)
 
 
-def test_a_loss_that_is_not_a_number_is_explained(run):
-    with pytest.raises(UserError, match="try a smaller `lr`"):
-        run(epochs=3, lr=1e30)
-
-
-def test_biases_and_layer_norms_do_not_decay(run):
-    decaying, still = run(epochs=1).optimizer.param_groups
-    assert (decaying["weight_decay"], still["weight_decay"]) == (0.01, 0)
-    model = run("other", epochs=1).model
-    names = [n for n, p in model.named_parameters() if p.ndim > 1]
-    assert len(decaying["params"]) == len(names)
-    assert not [name for name in names if name.endswith("bias") or "LayerNorm" in name]
-
-
-def test_schedule_rises_then_falls_to_zero():
-    factor = training.linear_schedule(steps=10, warmup=0.2)
-    assert [round(factor(step), 3) for step in range(11)] == [
-        0.5,
-        1,
-        1,
-        0.875,
-        0.75,
-        0.625,
-        0.5,
-        0.375,
-        0.25,
-        0.125,
-        0,
-    ]
-    assert training.linear_schedule(steps=4, warmup=0)(0) == 1
-
-
-def test_differences_are_named():
-    old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": 4}
-    assert differences(old, new) == ["a.c: 2 -> 5", "d: 3 -> None", "e: None -> 4"]
-
-
-def test_blocks_give_the_ranks_of_one_block(run, folder, monkeypatch):
-    model = run(epochs=1).model
-    videos, texts, sentences = (
-        open_features(folder / "features", kind) for kind in ("video", "text", "sentence")
+def test_epochs_are_those_of_the_plan_and_the_rate_falls_over_all_of_them(corpus, tmp_path, capsys):
+    state = train_tiny(
+        corpus, tmp_path, batch_size=2, train_shard_size=5, steps_per_epoch=2, epochs=3, warmup=0.0
     )
-    split = read_splits(folder / "features", ("train",), None)["train"]
-    whole = retrieve(model, split, videos, texts, 0.7)
-    zero_shot = retrieve_zero_shot(split, videos, sentences)
-    for name, size in (("BLOCK", 40), ("QUERIES", 5), ("VIDEOS", 2)):
-        monkeypatch.setattr(f"workflow_scripts.lib.retrieval.evaluate.{name}", size)
-    for one, many in (
-        (whole, retrieve(model, split, videos, texts, 0.7)),
-        (zero_shot, retrieve_zero_shot(split, videos, sentences)),
-    ):
-        np.testing.assert_array_equal(one.rank, many.rank)
-        np.testing.assert_array_equal(one.top_videos, many.top_videos)
-        np.testing.assert_allclose(one.top_scores, many.top_scores, atol=1e-5)
+    assert [row["step"] for row in state.curve] == [2, 4, 6]
+    np.testing.assert_allclose(numbers(tmp_path, "lr"), 1e-3 * np.arange(6, 0, -1) / 6)
+    said = capsys.readouterr().out
+    assert "training on 9 videos, 2 a step" in said and "a pass over the corpus" in said
+    assert "parameters" in said and "step 3/6 (epoch 2)" in said
 
 
-def test_zero_shot_is_the_cosine_with_the_mean_of_unit_length_frames(folder):
-    videos, sentences = (open_features(folder / "features", kind) for kind in ("video", "sentence"))
-    split = read_splits(folder / "features", ("val",), None)["val"]
-    found = retrieve_zero_shot(split, videos, sentences)
-    for row, key in enumerate(Keys(split.videos(), split.captions())):
-        sentence = sentences[key][0]
-        scores = []
-        for video in split.unique_videos():
-            frames = videos[f"vid_{video}"]
-            mean = np.mean([frame / np.linalg.norm(frame) for frame in frames], axis=0)
-            scores.append(mean @ sentence / np.linalg.norm(mean) / np.linalg.norm(sentence))
-        own = scores[split.owner(slice(row, row + 1))[0]]
-        assert found.rank[row] == 1 + sum(score > own for score in scores)
-        np.testing.assert_allclose(found.top_scores[row], sorted(scores, reverse=True), atol=1e-4)
+def test_hard_negatives_begin_with_their_epoch(corpus, tmp_path, monkeypatch):
+    seen, real = [], training.train_step
+
+    def step(state, *args, hard, **kwargs):
+        seen.append((state.epoch, hard))
+        return real(state, *args, hard=hard, **kwargs)
+
+    monkeypatch.setattr(training, "train_step", step)
+    train_tiny(corpus, tmp_path, batch_size=5, epochs=3, hard_negative_start_epoch=1)
+    assert seen == [(0, False), (0, False), (1, True), (1, True), (2, True), (2, True)]
+
+
+@pytest.mark.parametrize("log_steps", [1, 1000])
+def test_a_training_that_diverges_is_told_before_a_checkpoint_of_it_is_written(corpus, tmp_path, log_steps):
+    with pytest.raises(UserError, match="has diverged; try a smaller `lr`"):
+        train_tiny(corpus, tmp_path, epochs=3, batch_size=2, lr=1e30, log_steps=log_steps, checkpoint_steps=2)
+    for file in (tmp_path / "checkpoints").glob("*.pt"):
+        assert np.isfinite(torch.load(file, weights_only=True)["sums"][0]["values"]).all()
+
+
+def test_windows_of_the_batch_need_one_process(corpus, tmp_path):
+    with pytest.raises(UserError, match=r"window_length: 'batch' depends on .* which 2 processes take apart"):
+        train_tiny(corpus, tmp_path, window_length="batch", job=Processes(0, 2))
+    train_tiny(corpus, tmp_path, window_length="batch", epochs=1, steps_per_epoch=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_compiled_encoders_learn_the_same(corpus, tmp_path, monkeypatch):
+    """Traced, with any number of rows, and recomputed; without making machine code, which takes minutes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    few = {"drop": 0.0, "input_drop": 0.0, "batch_size": 5, "epochs": 2, "accumulation": 2}
+    plain = train_tiny(corpus, tmp_path / "plain", **few)
+    torch._dynamo.utils.counters.clear()
+    compiled = train_tiny(corpus, tmp_path / "compiled", **few, compile=True)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2
+    np.testing.assert_allclose(
+        numbers(tmp_path / "compiled", "loss"), numbers(tmp_path / "plain", "loss"), rtol=1e-4
+    )
+    assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()

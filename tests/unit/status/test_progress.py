@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from workflow_scripts.lib.frames.progress import Progress as FrameProgress
-from workflow_scripts.lib.retrieval.train import _line
+from workflow_scripts.lib.retrieval.logs import Pace, epoch_line
 from workflow_scripts.lib.status.progress import EDGE, error_line, last_line, log_edges, progress
 
 
@@ -41,7 +41,8 @@ def test_frames_by_the_lines_of_the_extraction_of_features(of_log):
 
 
 def test_epochs_of_retrieval_by_its_own_line(of_log):
-    line = _line({"epoch": 3, "train_loss": 1.0, "step": 9, "lr": 0.1}, 10, 2.0)
+    pace = Pace(3, 9, 0.5, 2.0, 0.1).since(Pace())
+    line = epoch_line({"epoch": 3, "train_loss": 1.0, "step": 9, "lr": 0.1}, 10, pace, 2.0)
     found = of_log("train_retrieval", f"training on cpu\n{line}\n")
     assert (found.done, found.total, found.before) == (3, 10, 2)  # a first line with epoch 3 goes on behind 2
     assert found.seconds_left(10) == 70

@@ -212,11 +212,13 @@ def take(
 def pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Arrays [l, D] -> [N, longest, D] float32 with zeros behind, and the mask [N, longest] float32, 1 at real rows."""
     lengths = np.array([len(array) for array in arrays])
-    padded = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), dtype=np.float32)
+    # As they are stored: float16 is half the bytes, and PyTorch converts it ten times as fast as NumPy.
+    dtype = np.result_type(*{array.dtype for array in arrays}).newbyteorder("=")
+    padded = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), dtype)
     for row, array in zip(padded, arrays, strict=True):
         row[: len(array)] = array
     mask = np.arange(lengths.max()) < lengths[:, None]
-    return torch.from_numpy(padded), torch.from_numpy(mask.astype(np.float32))
+    return torch.from_numpy(padded).float(), torch.from_numpy(mask.astype(np.float32))
 
 
 def _read(file: Path) -> pa.RecordBatch:

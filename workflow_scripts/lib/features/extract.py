@@ -16,9 +16,9 @@ from workflow_scripts.lib.features.encoders.encoder import Encoder
 from workflow_scripts.lib.features.index import Keys
 from workflow_scripts.lib.features.layout import Kind
 from workflow_scripts.lib.features.planned import Plan, PlannedShard
-from workflow_scripts.lib.features.processes import ALONE, Processes
 from workflow_scripts.lib.features.space import need, require_space
 from workflow_scripts.lib.frames.progress import Progress
+from workflow_scripts.lib.processes import ALONE, Processes
 
 Encoded = Iterator[tuple[int, dict[Kind, np.ndarray]]]
 """Batches with their numbers: by kind of shard, what `Batches.rows` points to."""

@@ -11,15 +11,22 @@ import pandas as pd
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.report.fonts import plot_families
 
+TRAINING_LOG = "retrieval/log/training.csv"
+"""Every few optimizer steps a row, where the curve has one an epoch."""
 FILES = {
-    "clip": {"CLIP": "clip/curve.csv"},
-    "retrieval": {"GMMFormer": "retrieval/curve.csv"},
+    "clip": {"CLIP": ("clip/curve.csv",)},
+    "retrieval": {"GMMFormer": ("retrieval/curve.csv", TRAINING_LOG)},
     "captioner": {
-        "Captioner, stage 1": "captioner/stage1_curve.csv",
-        "Captioner, stage 2": "captioner/stage2_curve.csv",
+        "Captioner, stage 1": ("captioner/stage1_curve.csv",),
+        "Captioner, stage 2": ("captioner/stage2_curve.csv",),
     },
 }
+NAMES = {"loss": "train_loss"}
+"""Columns of the training log that are others of the curve."""
+TERMS = ("clip_nce", "clip_triplet", "frame_nce", "frame_triplet", "query_diverse")
+UNDRAWN = ("step", "epoch", "videos_per_s", "data_wait", "padding", "skipped")
 MOST_POINTS = 400
+WIDE = 30  # where one line is so many times higher than another, the scale is logarithmic
 COLOURS = ("#2563a8", "#c2571a", "#2f7d4f", "#7a4fa0", "#a0304a", "#5b6472")
 
 
@@ -39,14 +46,14 @@ class Figure:
 def draw_curves(results: Path, stages: list[str]) -> list[Figure]:
     """Panels of the given stages: a training's losses, its validation scores and its learning rate apart.
 
-    A curve file that is not there (a stage of a former version) or holds no measurement gives none.
+    A curve file that is not there (a stage of a former version) or holds no measurement gives none. Of a column that two
+    files have, the one with more measurements is drawn.
     """
     figures = []
     for stage in stages:
-        for title, name in FILES.get(stage, {}).items():
-            file = Path(results) / name
-            if file.is_file():
-                figures += _panels(title, read_curve(file))
+        for title, names in FILES.get(stage, {}).items():
+            files = [file for name in names if (file := Path(results) / name).is_file()]
+            figures += _panels(title, [read_curve(file).rename(columns=NAMES) for file in files])
     return figures
 
 
@@ -72,32 +79,36 @@ def thin(line: pd.Series, most: int = MOST_POINTS) -> pd.Series:
     return pd.Series(line.reset_index(drop=True).groupby(group).mean().to_numpy(), index=steps.to_numpy())
 
 
-def _panels(title: str, table: pd.DataFrame) -> list[Figure]:
-    groups: dict[str, list[str]] = {}
-    for name in table.columns:
-        if name not in ("step", "epoch") and table[name].notna().any():
-            groups.setdefault(_group(name), []).append(name)
-    return [_panel(title, group, table, names) for group, names in groups.items()]
+def _panels(title: str, tables: list[pd.DataFrame]) -> list[Figure]:
+    lines: dict[str, pd.Series] = {}
+    for table in tables:
+        for name in table.columns.difference(UNDRAWN, sort=False):
+            line = table.set_index("step")[name].dropna()
+            if len(line) > len(lines.get(name, ())):
+                lines[name] = line
+    groups: dict[str, dict[str, pd.Series]] = {}
+    for name, line in lines.items():
+        groups.setdefault(_group(name), {})[name] = line
+    return [_panel(title, group, some) for group, some in groups.items()]
 
 
 def _group(name: str) -> str:
     """The panel that a column belongs to: metrics of one panel share a scale."""
     if name in ("loss", "train_loss", "val_loss"):
         return "loss"
-    if "loss" in name:
+    if "loss" in name or name in TERMS:
         return "parts of the loss"
     if "sumr" in name:
         return "SumR"
     return "validation" if name.startswith("val") else _label(name)
 
 
-def _panel(training: str, group: str, table: pd.DataFrame, names: list[str]) -> Figure:
+def _panel(training: str, group: str, lines: dict[str, pd.Series]) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
-    lines = {name: table.set_index("step")[name].dropna() for name in names}
     style = {
-        "font.family": plot_families(" ".join(names)),
+        "font.family": plot_families(" ".join(lines)),
         "font.size": 9,
         "svg.fonttype": "path",  # an SVG in an <img> sees no font of the page
         "svg.hashsalt": "vidloom",  # the same curve gives the same bytes
@@ -119,9 +130,14 @@ def _panel(training: str, group: str, table: pd.DataFrame, names: list[str]) -> 
             marker = {"marker": "o", "markersize": 3} if len(points) < 30 else {}
             axes.plot(points.index, points.values, label=_label(name), color=colour, linewidth=1.5, **marker)
         axes.set_xlabel("optimizer step")
-        axes.ticklabel_format(axis="y", scilimits=(-3, 4))
+        if group == "parts of the loss" and _wide(lines):
+            axes.set_yscale("log", nonpositive="mask")
+        else:
+            axes.ticklabel_format(axis="y", scilimits=(-3, 4))
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
-        if len(lines) > 1:
+        if len(lines) > 2:  # no corner is free of so many
+            canvas.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+        elif len(lines) > 1:
             axes.legend(frameon=False)
         data = io.BytesIO()
         canvas.savefig(data, format="svg", metadata={"Date": None})
@@ -129,9 +145,15 @@ def _panel(training: str, group: str, table: pd.DataFrame, names: list[str]) -> 
     ends = "; ".join(
         f"{_label(name)} from {line.iloc[0]:.4g} to {line.iloc[-1]:.4g}" for name, line in lines.items()
     )
-    title = f"{training}: {_label(names[0]) if len(names) == 1 else group}"
-    main = any(name.startswith("val") or "loss" in name for name in names)
+    title = f"{training}: {_label(next(iter(lines))) if len(lines) == 1 else group}"
+    main = group == "parts of the loss" or any(name.startswith("val") or "loss" in name for name in lines)
     return Figure(title, image, f"{title}: {ends}", main)
+
+
+def _wide(lines: dict[str, pd.Series]) -> bool:
+    """Whether on one scale from zero the lowest line would lie flat on the ground."""
+    heights = [height for line in lines.values() if (height := line.abs().max()) > 0]
+    return bool(heights) and max(heights) > WIDE * min(heights)
 
 
 def _label(name: str) -> str:
@@ -142,5 +164,6 @@ def _label(name: str) -> str:
         "lr": "learning rate",
         "grad": "gradient",
         "sumr": "SumR",
+        "nce": "NCE",
     }
     return " ".join(words.get(word, re.sub(r"^r(\d+)$", r"R@\1", word)) for word in name.split("_"))

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from workflow_scripts.lib.config import ReportConfig
 from workflow_scripts.lib.frames.moments import frames_in_moment
-from workflow_scripts.lib.report import examples, fonts, numbers, sections
+from workflow_scripts.lib.report import examples, fonts, numbers, retrieval, sections
 from workflow_scripts.lib.report.benchmarks import rule_costs
 from workflow_scripts.lib.report.curves import draw_curves
 from workflow_scripts.lib.report.media import Media, Video
@@ -49,6 +49,7 @@ def build_page(
         "retrieval": _retrieval(config, metrics["retrieval"], results, media) if "retrieval" in on else None,
         "captioner": _captioner(config, metrics["captioner"], results, media) if "captioner" in on else None,
         "curves": draw_curves(results, on),
+        "training_cost": retrieval.training_cost(results) if "retrieval" in on else None,
         "frames": metrics.get("frames"),
         "reasons": sections.failure_table(metrics.get("frames")),
         "failures": media.failures(FAILURES),
@@ -77,8 +78,8 @@ def render(context: dict[str, Any]) -> str:
 
 
 def _retrieval(config: ReportConfig, found: dict, results: Path, media: Media) -> dict:
-    groups = sections.retrieval_groups(found)
-    split = next((split for split in ("test", "val") if (found.get(split) or {}).get("queries")), None)
+    groups = retrieval.text_to_video(found)
+    split = retrieval.shown_split(found)
     ranks = examples.read_ranks(results / "retrieval" / "ranks.parquet", split) if split else []
     chosen = examples.choose_queries(ranks, config.examples)
     videos = media.videos(video for row in chosen for video in examples.shown_videos(row))
@@ -89,9 +90,15 @@ def _retrieval(config: ReportConfig, found: dict, results: Path, media: Media) -
         looks = {index: {"texts": texts} for index, texts in media.texts(videos, TEXTS).items()}
     shown = [_query(row, captions[row["key"]], videos, looks) for row in chosen]
     return {
+        "columns": [column.label for column in retrieval.COLUMNS.values()],
         "groups": groups,
+        "reverse": retrieval.video_to_text(found),
+        "by_moment": retrieval.moment_table(found),
         "split": split,
-        "zero_shot": found.get("zero_shot") is not None,
+        "baselines": split == "test" and bool(found.get("baselines")),
+        "intervals": any(
+            cell["interval"] for group in groups for row in group["rows"] for cell in row["cells"]
+        ),
         "all_within_100": all(group["videos"] <= 100 for group in groups),
         "examples": shown,
         "moments": any(hit["moment"] for query in shown for hit in query["hits"]),

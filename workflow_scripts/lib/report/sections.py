@@ -3,9 +3,8 @@
 from typing import Any
 
 from workflow_scripts.lib.frames.reasons import REASONS
-from workflow_scripts.lib.report import numbers
+from workflow_scripts.lib.report import numbers, retrieval
 
-RECALLS = ("r1", "r5", "r10", "r100")
 CAPTION_COLUMNS = {
     "attribute_accuracy": "attributes right",
     "exact_match": "word for word",
@@ -25,25 +24,10 @@ def tiles(metrics: dict[str, Any], costs: list) -> list[dict]:
     """The key numbers, each with what to hold it against."""
     return [
         *_corpus_tiles(metrics["corpus"], metrics.get("frames")),
-        *_retrieval_tiles(metrics.get("retrieval") or {}),
+        *retrieval.tiles(metrics.get("retrieval") or {}),
         *_caption_tiles((metrics.get("captioner") or {}).get("test")),
         *_cost_tiles(costs),
     ]
-
-
-def retrieval_groups(retrieval: dict[str, Any]) -> list[dict]:
-    """Tables of the test and the validation split: rows by method and language, chance last."""
-    groups = []
-    for split, title in (("test", "Test"), ("val", "Validation")):
-        found = retrieval.get(split)
-        if not found or not found.get("queries"):
-            continue
-        rows = _method_rows("GMMFormer", found)
-        if split == "test" and (zero_shot := retrieval.get("zero_shot")):
-            rows += _method_rows("Zero-shot", zero_shot)
-        rows.append({"label": "Chance", "kind": "chance", **_chance(found["videos"])})
-        groups.append({"title": title, "queries": found["queries"], "videos": found["videos"], "rows": rows})
-    return groups
 
 
 def caption_table(captioner: dict[str, Any]) -> dict | None:
@@ -138,24 +122,6 @@ def _corpus_tiles(corpus: dict, frames: dict | None) -> list[dict]:
     ]
 
 
-def _retrieval_tiles(retrieval: dict) -> list[dict]:
-    split = next((split for split in ("test", "val") if (retrieval.get(split) or {}).get("queries")), None)
-    if split is None:
-        return []
-    found = retrieval[split]
-    baseline = (retrieval.get("zero_shot") or {}).get("r1") if split == "test" else None
-    against = f"zero-shot {numbers.percent(baseline)}, " if baseline is not None else ""
-    return [
-        {
-            "label": f"Retrieval R@1, {split}",
-            "value": numbers.percent(found["r1"]),
-            "bar": found["r1"],
-            "tick": baseline,
-            "note": f"{against}chance {numbers.percent(found.get('chance_r1'))}",
-        }
-    ]
-
-
 def _caption_tiles(test: dict | None) -> list[dict]:
     """One tile a language: attributes right where the corpus has attributes, chrF where it has none."""
     made = []
@@ -180,22 +146,3 @@ def _cost_tiles(costs: list) -> list[dict]:
     )
     note = f"largest job {numbers.memory(peak.peak_mib)} ({peak.rule})" if peak else ""
     return [{"label": "CPU time", "value": numbers.duration(spent), "note": note}]
-
-
-def _method_rows(label: str, found: dict) -> list[dict]:
-    by_language = found.get("by_language") or {}
-    parts = by_language.items() if len(by_language) > 1 else ()
-    return [
-        {"label": label, "kind": "method", **_recalls(found)},
-        *({"label": language, "kind": "part", **_recalls(part)} for language, part in parts),
-    ]
-
-
-def _recalls(found: dict) -> dict:
-    return {name: found.get(name) for name in (*RECALLS, "sumr", "median_rank")}
-
-
-def _chance(videos: int) -> dict:
-    """What a random order of the videos gives."""
-    recalls = {name: min(100.0, 100 * int(name[1:]) / videos) for name in RECALLS}
-    return {**recalls, "sumr": sum(recalls.values()), "median_rank": (videos + 1) / 2}

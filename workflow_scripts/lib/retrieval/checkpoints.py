@@ -1,45 +1,33 @@
-"""Progress of a training that survives a kill: what it is of, saving, and taking it up again."""
+"""Checkpoints of a training: what they are of, writing them, and taking a training up again."""
 
+import dataclasses
 import hashlib
-import pickle
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
-from torch import nn
 
-from workflow_scripts.lib.checkpoints import OTHER_CODE, differences, finished_by_other_code, set_aside, told
+from workflow_scripts.lib.checkpoints import (
+    FINISHED,
+    OTHER_CODE,
+    differences,
+    finished_by_other_code,
+    set_aside,
+    told,
+)
 from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.datasets import CaptionTable
 from workflow_scripts.lib.features.reader import FeatureReader
 from workflow_scripts.lib.files import whole_file
+from workflow_scripts.lib.processes import ALONE, Processes
+from workflow_scripts.lib.retrieval.state import TrainingState
 
-LAST, BEST = "last.pt", "best.safetensors"
-
-
-@dataclass
-class TrainingState:
-    """Everything that a resumed run needs to go on as if nothing had happened."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    epoch: int = 0
-    """Epochs done."""
-    step: int = 0
-    """Optimizer steps done."""
-    best_sumr: float = -1.0
-    """Best validation SumR so far, in percent."""
-    best_epoch: int = 0
-    """Epoch (from 1) whose weights are kept."""
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    """Rows of curve.csv."""
+LAST, BEST = "last.pt", "best.pt"
+NOT_IDENTIFYING = {*RetrievalConfig.NOT_FROZEN, "enabled", "compile", "bootstrap"}
+"""Keys of the configuration that change no weight."""
 
 
 def identity(
@@ -56,71 +44,102 @@ def identity(
         for reader in readers
     }
     return {
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude=NOT_IDENTIFYING),
         "seed": seed,
         "captions": captions,
         "features": features,
     }
 
 
-def save(folder: Path, state: TrainingState, who: dict[str, Any], *, is_best: bool) -> None:
-    """Write the checkpoint of the epoch that just ended; the best weights first, so that both fit after a kill."""
-    if is_best:
-        with whole_file(folder / BEST) as temporary:
-            save_file(
-                {name: value.contiguous() for name, value in state.model.state_dict().items()}, temporary
-            )
-    content = {
-        "identity": who,
-        "model": state.model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "scheduler": state.scheduler.state_dict(),
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "progress": {
-            name: getattr(state, name) for name in ("epoch", "step", "best_sumr", "best_epoch", "curve")
-        },
-    }
-    with whole_file(folder / LAST) as temporary:
-        torch.save(content, temporary)
+class Checkpoints:
+    """The folder of a training's checkpoints: `last.pt`, `best.pt`, and `epoch_010.pt` of each epoch that is kept.
 
-
-def resume(folder: Path, state: TrainingState, who: dict[str, Any]) -> None:
-    """Bring `state` to where an unfinished run of the same identity stopped.
-
-    Anything else that lies there is set aside, with a line that says why.
+    Each holds everything: what it is of, the model's sizes and weights, optimizer, scaler, and how far it has come.
     """
-    content = _read(folder / LAST)
-    if content is None:
-        shutil.rmtree(folder, ignore_errors=True)  # nothing whole is in it
-    elif changed := differences(content["identity"], who):
-        set_aside(folder, f"made under another configuration or other inputs:{told(changed)}")
-    elif finished_by_other_code(folder, "retrieval"):
-        set_aside(folder, OTHER_CODE)
-    else:
-        _restore(content, state)
-        print(f"resuming behind epoch {state.epoch} ({folder / LAST})", flush=True)
-        return
-    folder.mkdir(parents=True)
+
+    def __init__(self, folder: Path, who: dict[str, Any], keep_epochs: int = 0, job: Processes = ALONE):
+        self.folder, self.who, self.keep_epochs, self.job = Path(folder), who, keep_epochs, job
+
+    def resume(self, state: TrainingState, log: Path) -> None:
+        """Bring `state` to where an unfinished run of the same identity stopped.
+
+        Checkpoints of anything else are set aside with their `log`, with a line that says why. UserError where the last
+        one is damaged, or the best one gone: both can be made good by hand.
+        """
+        if self.job.first:
+            self._set_aside_others(log)
+        self.job.wait()
+        if (content := read_checkpoint(self.folder / LAST)) is not None:
+            self._take_up(content, state)
+            within = f" and {state.epoch_step} steps" if state.epoch_step else ""
+            print(f"resuming behind epoch {state.epoch}{within} ({self.folder / LAST})", flush=True)
+        elif self.job.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _take_up(self, content: dict[str, Any], state: TrainingState) -> None:
+        last, best = self.folder / LAST, self.folder / BEST
+        try:
+            state.load_state_dict(content)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # of an older version, or changed by hand
+            raise _unreadable(last, error) from None
+        if state.best_epoch and not best.is_file():
+            raise UserError(
+                f"{best}: missing, and {last} says that epoch {state.best_epoch} is the best so far; put it back, or delete"
+                " the folder to train anew"
+            )
+
+    def save(self, state: TrainingState) -> None:
+        """Write the checkpoint within an epoch. UserError when the training has diverged: the last one stays."""
+        self._write(state, LAST)
+
+    def save_epoch(self, state: TrainingState, *, is_best: bool) -> None:
+        """Write the checkpoints of the epoch that just ended; `last.pt` last, so that all of them fit after a kill."""
+        kept = self.keep_epochs and state.epoch % self.keep_epochs == 0
+        self._write(state, *[BEST] * is_best, *[f"epoch_{state.epoch:03d}.pt"] * bool(kept), LAST)
+
+    def _write(self, state: TrainingState, *names: str) -> None:
+        state.means(state.of_epoch)
+        if not self.job.first:
+            return
+        sizes = dataclasses.asdict(state.model.config)
+        content = {"identity": self.who, "model_config": sizes, **state.state_dict()}
+        for name in names:
+            with whole_file(self.folder / name) as temporary:
+                torch.save(content, temporary)
+
+    def _set_aside_others(self, log: Path) -> None:
+        content = read_checkpoint(self.folder / LAST)
+        if content is None:
+            if any(self.folder.glob("*.pt")):
+                set_aside(self.folder, f"not whole: there is no {LAST}", log)
+            else:
+                (self.folder / FINISHED).unlink(missing_ok=True)  # of checkpoints that somebody has deleted
+        elif changed := differences(content.get("identity"), self.who):
+            reason = f"made under another configuration or other inputs:{told(changed)}"
+            set_aside(self.folder, reason, log)
+        elif finished_by_other_code(self.folder, "retrieval"):
+            set_aside(self.folder, OTHER_CODE, log)
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def read_checkpoint(file: Path) -> dict[str, Any] | None:
+    """The content of a checkpoint, on the CPU; None where there is no file. UserError when it is none, or damaged."""
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"{file}: the checkpoint cannot be read ({type(error).__name__}); delete its folder to train anew"
-        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged ones fail in every way
+        raise _unreadable(file, error) from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: no checkpoint of a training; delete its folder to train anew")
+    return content
 
 
-def _restore(content: dict[str, Any], state: TrainingState) -> None:
-    state.model.load_state_dict(content["model"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    state.scheduler.load_state_dict(content["scheduler"])
-    torch.set_rng_state(content["rng"])
-    if content["cuda_rng"] and len(content["cuda_rng"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(content["cuda_rng"])
-    for name, value in content["progress"].items():
-        setattr(state, name, value)
+def _unreadable(file: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{file}: the checkpoint cannot be read ({type(error).__name__}); copy another one of its folder over it to go on"
+        " from there, or delete the folder to train anew"
+    )

@@ -3,14 +3,13 @@
 Nothing but integers is held of a corpus: tables and features are memory-mapped, and features read batch by batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from workflow_scripts.lib.config import RetrievalConfig
 from workflow_scripts.lib.features.caption_lists import caption_table
@@ -18,7 +17,7 @@ from workflow_scripts.lib.features.datasets import Captioned, CaptionTable, pad
 from workflow_scripts.lib.features.layout import Kind
 from workflow_scripts.lib.features.reader import FeatureReader, open_features
 from workflow_scripts.lib.retrieval.model import GMMFormerConfig
-from workflow_scripts.lib.retrieval.pooling import cut_tokens, pool_video
+from workflow_scripts.lib.retrieval.pooling import make_unit_rows, pool_video
 
 VISUAL_KINDS: dict[str, Kind] = {"embeddings": "video", "tokens": "token"}
 
@@ -38,49 +37,93 @@ def read_splits(
     return splits
 
 
-class Batch(NamedTuple):
-    """B videos with all their captions, Nq together; padded to the longest of the batch."""
+class VideoPart(NamedTuple):
+    """b videos of a batch, padded to the longest of them."""
 
     clips: Tensor
-    """[B, map_size, Dv]"""
+    """[b, map_size, Dv]"""
     frames: Tensor
-    """[B, L, Dv]"""
-    frame_mask: Tensor
-    """[B, L], 1 at real frames."""
+    """[b, L, Dv]"""
+    mask: Tensor
+    """[b, L], 1 at real frames."""
+
+
+class QueryPart(NamedTuple):
+    """q captions of a batch, padded to the longest of them."""
+
     tokens: Tensor
-    """[Nq, Lq, Dq]"""
-    token_mask: Tensor
-    """[Nq, Lq], 1 at real tokens."""
+    """[q, L, Dq]"""
+    mask: Tensor
+    """[q, L], 1 at real tokens."""
+
+
+class Batch(NamedTuple):
+    """B videos with all their captions, Nq together, in parts of similar length.
+
+    A part is padded to its own longest, which saves most of the padding of a batch, and nothing of its randomness.
+    """
+
+    videos: list[VideoPart]
+    queries: list[QueryPart]
+    video_places: Tensor
+    """[B], where the b-th video is in the parts, one behind the other."""
+    query_places: Tensor
+    """[Nq], the same of the captions, which are in the order of their videos."""
     owner: Tensor
-    """[Nq], row of the caption's video in this batch."""
+    """[Nq], the caption's video, from 0 to B - 1; ascending."""
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        def there(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return Batch(
+            [VideoPart(*map(there, part)) for part in self.videos],
+            [QueryPart(*map(there, part)) for part in self.queries],
+            *map(there, self[2:]),
+        )
 
 
-def make_batch(videos: Sequence[Captioned], config: GMMFormerConfig) -> Batch:
-    """The model's inputs of some videos with all their captions."""
-    clips, frames, frame_mask = video_inputs([video.frames for video in videos], config)
-    tokens, token_mask = query_inputs([words for video in videos for words in video.words], config)
-    counts = torch.tensor([len(video.words) for video in videos])
-    owner = torch.repeat_interleave(torch.arange(len(videos)), counts)
-    return Batch(clips, frames, frame_mask, tokens, token_mask, owner)
+def make_batch(videos: Sequence[Captioned], config: GMMFormerConfig, parts: int = 1) -> Batch:
+    """The model's inputs of some videos with all their captions, in so many parts at most (fewer of a small batch).
+
+    No videos (a process's share of a last batch that is smaller than the number of processes) are one empty part.
+    """
+    counts = torch.tensor([len(video.words) for video in videos], dtype=torch.long)
+    words = [its_words for video in videos for its_words in video.words]
+    video_parts, video_places = by_length([video.frames for video in videos], parts)
+    query_parts, query_places = by_length(words, parts)
+    return Batch(
+        [VideoPart(*video_inputs([videos[place].frames for place in part], config)) for part in video_parts],
+        [QueryPart(*query_inputs([words[place] for place in part], config)) for part in query_parts],
+        video_places,
+        query_places,
+        torch.repeat_interleave(torch.arange(len(videos)), counts),
+    )
 
 
-class EpochBatches(Sampler[list[int]]):
-    """Batches of positions, shuffled by seed and epoch alone, so that a resumed run sees the same order."""
+def by_length(features: Sequence[np.ndarray], parts: int) -> tuple[list[np.ndarray], Tensor]:
+    """Positions in parts of about the same size, from the longest features to the shortest, and where each one went."""
+    order = np.argsort([-len(rows) for rows in features], kind="stable")
+    return np.array_split(order, max(1, min(parts, len(order)))), torch.from_numpy(np.argsort(order))
 
-    def __init__(self, videos: int, batch_size: int, seed: int):
-        self.videos, self.batch_size, self.seed = videos, batch_size, seed
-        self.epoch = 0
 
-    def __len__(self) -> int:
-        return -(-self.videos // self.batch_size)
+def padding(batch: Batch) -> dict[str, float]:
+    """Share of a batch's rows that is padding, 0 to 1: of its `frames` and `words`; and `frames_in_one_part` and
+    `words_in_one_part`, what it would be if all were padded to the longest of the batch.
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng((self.seed % 2**63, self.epoch)).permutation(self.videos)
-        for start in range(0, self.videos, self.batch_size):
-            yield order[start : start + self.batch_size].tolist()
+    For a batch on the CPU: on a GPU it would wait for it.
+    """
+    found = {}
+    for name, parts in (("frames", batch.videos), ("words", batch.queries)):
+        real = sum(int(part.mask.sum()) for part in parts)
+        longest = max(part.mask.shape[1] for part in parts)
+        found[name] = _rest(real, sum(part.mask.numel() for part in parts))
+        found[f"{name}_in_one_part"] = _rest(real, longest * sum(len(part.mask) for part in parts))
+    return found
+
+
+def _rest(real: int, rows: int) -> float:
+    return 1 - real / rows if rows else 0.0
 
 
 def video_inputs(features: Sequence[np.ndarray], config: GMMFormerConfig) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,11 +131,21 @@ def video_inputs(features: Sequence[np.ndarray], config: GMMFormerConfig) -> tup
 
     Visual tokens of a frame lie side by side in its row.
     """
+    if not len(features):
+        return (
+            torch.zeros(0, config.map_size, config.visual_input_size),
+            torch.zeros(0, 1, config.visual_input_size),
+            torch.zeros(0, 1),
+        )
     pooled = [pool_video(rows.reshape(len(rows), -1), config.map_size, config.max_ctx_l) for rows in features]
     frames, mask = pad([frames for _, frames in pooled])
     return torch.from_numpy(np.stack([clips for clips, _ in pooled])), frames, mask
 
 
 def query_inputs(features: Sequence[np.ndarray], config: GMMFormerConfig) -> tuple[Tensor, Tensor]:
-    """Token features [Nq, Lq, Dq] and their mask [Nq, Lq]."""
-    return pad([cut_tokens(rows, config.max_desc_l) for rows in features])
+    """Token features [Nq, Lq, Dq] at unit length, of the first max_desc_l tokens, and their mask [Nq, Lq]."""
+    if not len(features):
+        return torch.zeros(0, 1, config.query_input_size), torch.zeros(0, 1)
+    tokens, mask = pad([rows[: config.max_desc_l] for rows in features])
+    make_unit_rows(tokens)
+    return tokens, mask

@@ -1,27 +1,22 @@
-"""Ranks of the right videos, by GMMFormer and by the zero-shot baseline, in blocks of bounded memory.
+"""Search every caption of a split among its videos, by GMMFormer and by zero-shot baselines.
 
-The encoded videos are held: (map_size + 1) * hidden_size * 4 bytes each (50 kB at the published sizes).
-Scores exist for a block of queries at a time.
+Memory is bounded however many there are: features are read in blocks, vectors that do not fit lie in a file, and scores
+exist for a block of captions and videos at a time. Of a caption, a few numbers are kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from workflow_scripts.lib.features.datasets import CaptionTable, take
+from workflow_scripts.lib.features.datasets import CaptionTable
 from workflow_scripts.lib.features.reader import FeatureReader
-from workflow_scripts.lib.retrieval.data import query_inputs, video_inputs
-from workflow_scripts.lib.retrieval.metrics import best_ranks
+from workflow_scripts.lib.retrieval.baselines import Baseline, ZeroShot, frame_gallery, sentence_vectors
+from workflow_scripts.lib.retrieval.encode import Block, encode_queries, encode_videos
+from workflow_scripts.lib.retrieval.gallery import Gallery, stored
 from workflow_scripts.lib.retrieval.model import GMMFormer
-from workflow_scripts.lib.retrieval.pooling import unit_rows
-
-BLOCK = 2**24  # scores in memory at a time: 64 MiB of float32
-QUERIES, VIDEOS = 256, 128  # rows of a forward pass
-TOP = 5
+from workflow_scripts.lib.retrieval.ranking import Queries, rank
 
 
 class Retrieved(NamedTuple):
@@ -33,86 +28,46 @@ class Retrieved(NamedTuple):
     """[Nq, 5] int64, corpus indices of the best videos (fewer columns in a smaller split)."""
     top_scores: np.ndarray
     """[Nq, 5] float32."""
+    captions_ahead: np.ndarray | None
+    """[Nq] int64, captions of other videos that score as high or higher with this one's video; None: not asked for."""
 
 
-@torch.no_grad()
 def retrieve(
-    model: GMMFormer, split: CaptionTable, videos: FeatureReader, texts: FeatureReader, clip_weight: float
+    model: GMMFormer,
+    split: CaptionTable,
+    videos: FeatureReader,
+    texts: FeatureReader,
+    clip_weight: float,
+    *,
+    both: bool = False,
 ) -> Retrieved:
-    """Search every caption of the split among its videos with score clip_weight * clip + (1 - clip_weight) * frame."""
-    model.eval()
-    clips, frame = _encode_videos(model, split, videos)
-    query = _encode_queries(model, split, texts)
+    """Search every caption of the split among its videos with score clip_weight * clip + (1 - clip_weight) * frame.
 
-    def score(rows: slice) -> Tensor:
-        some = query[rows]
-        scores = some.new_empty(len(some), len(frame))
-        for block in _slices(len(frame), max(1, BLOCK // (len(some) * clips.shape[1]))):
-            best_clip = torch.einsum("qd,bmd->qbm", some, clips[block]).amax(dim=-1)
-            scores[:, block] = clip_weight * best_clip + (1 - clip_weight) * (some @ frame[block].T)
-        return scores
-
-    return _rank(score, split)
+    `both`: and every video among the captions. Runs where the model is, which is in evaluation mode afterwards.
+    """
+    device = next(model.parameters()).device
+    numbers = split.unique_videos()
+    gallery = stored(encode_videos(model, videos, numbers, clip_weight), len(numbers), device)
+    queries = encode_queries(model, texts, split.videos(), split.captions())
+    return _search(gallery, queries, split, device, both)
 
 
-@torch.no_grad()
-def retrieve_zero_shot(split: CaptionTable, videos: FeatureReader, sentences: FeatureReader) -> Retrieved:
-    """The same without a temporal model: cosine of the sentence embedding and the mean of a video's unit-length
-    frame embeddings. The frames are normalised before the mean, so that each counts the same."""
-    means = []
-    for rows in _slices(split.video_count, VIDEOS):
-        frames = take(videos, split.unique_videos(rows))
-        means += [unit_rows(array.astype(np.float32)).mean(axis=0) for array in frames]
-    found = take(sentences, split.videos(), split.captions())
-    gallery = _unit(np.stack(means))
-    query = _unit(np.concatenate(found).astype(np.float32))
-    return _rank(lambda rows: query[rows] @ gallery.T, split)
+def retrieve_zero_shot(
+    baseline: Baseline, split: CaptionTable, features: ZeroShot, device: torch.device, *, both: bool = False
+) -> Retrieved:
+    """The same by a baseline."""
+    gallery = frame_gallery(baseline, features.frames, split.unique_videos(), device)
+    queries = sentence_vectors(features.sentences, split.videos(), split.captions())
+    return _search(gallery, queries, split, device, both)
 
 
-def _encode_videos(model: GMMFormer, split: CaptionTable, videos: FeatureReader) -> tuple[Tensor, Tensor]:
-    """Unit-length clip embeddings [Nv, M, D] and frame embeddings [Nv, D]."""
-    config, device = model.config, next(model.parameters()).device
-    clips = torch.empty(split.video_count, config.map_size, config.hidden_size, device=device)
-    frame = torch.empty(split.video_count, config.hidden_size, device=device)
-    for rows in _slices(split.video_count, VIDEOS):
-        features = take(videos, split.unique_videos(rows), width=config.visual_input_size)
-        inputs = video_inputs(features, config)
-        clip_part, frame_part = model.encode_video(*(part.to(device) for part in inputs))
-        clips[rows], frame[rows] = F.normalize(clip_part, dim=-1), F.normalize(frame_part, dim=-1)
-    return clips, frame
-
-
-def _encode_queries(model: GMMFormer, split: CaptionTable, texts: FeatureReader) -> Tensor:
-    """Unit-length embeddings of the captions [Nq, D]."""
-    config, device = model.config, next(model.parameters()).device
-    query = torch.empty(len(split), config.hidden_size, device=device)
-    for rows in _slices(len(split), QUERIES):
-        features = take(texts, split.videos(rows), split.captions(rows), width=config.query_input_size)
-        inputs = query_inputs(features, config)
-        query[rows] = F.normalize(model.encode_query(*(part.to(device) for part in inputs)), dim=-1)
-    return query
-
-
-def _rank(score: Callable[[slice], Tensor], split: CaptionTable) -> Retrieved:
-    """Ranks and best videos, given the scores [rows, Nv] of some queries at a time."""
-    videos = split.video_count
-    ranks, positions, values = [], [], []
-    for rows in _slices(len(split), min(QUERIES, max(1, BLOCK // videos))):
-        scores = score(rows)
-        ranks.append(best_ranks(scores, torch.from_numpy(split.owner(rows)).to(scores.device)).cpu().numpy())
-        top = scores.topk(min(TOP, videos))
-        positions.append(top.indices.cpu().numpy())
-        values.append(top.values.cpu().numpy())
+def _search(
+    gallery: Gallery, encoded: Iterable[Block], split: CaptionTable, device: torch.device, both: bool
+) -> Retrieved:
+    found = rank(gallery, Queries(encoded, split.owner(slice(None)), gallery, device), both=both)
     return Retrieved(
-        rank=np.concatenate(ranks).astype(np.int32),
-        top_videos=split.unique_videos(np.concatenate(positions)),
-        top_scores=np.concatenate(values).astype(np.float32),
+        rank=found.rank.astype(np.int32),
+        top_videos=split.unique_videos(gallery.order[found.top_places]),
+        top_scores=found.top_scores,
+        captions_ahead=found.captions_ahead,
     )
-
-
-def _slices(count: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _unit(rows: np.ndarray) -> Tensor:
-    return F.normalize(torch.from_numpy(rows), dim=-1)

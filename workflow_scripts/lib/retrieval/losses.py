@@ -33,20 +33,22 @@ def nce_loss(scores: Tensor, owner: Tensor) -> Tensor:
     return F.cross_entropy(scores, owner) + video_to_query.mean()
 
 
-def draw_negatives(owner: Tensor, videos: int, hard_pool_size: int | None = None) -> Negatives:
-    """Draw from torch's global generator: uniformly over all negatives, or, with `hard_pool_size`, the
-    hardest query of a video and one of the so many hardest videos of a query (fewer in a small batch)."""
-    queries = len(owner)
+def draw_negatives(
+    owner: Tensor, videos: int, hard_pool_size: int | None = None, generator: torch.Generator | None = None
+) -> Negatives:
+    """Draw, on the CPU and waiting for no GPU: uniformly over all negatives, or, with `hard_pool_size`, the hardest query
+    of a video and one of the so many hardest videos of a query (fewer in a small batch)."""
+    queries, device = len(owner), owner.device
     pool = videos - 1
     if hard_pool_size is None:
-        others = queries - torch.bincount(owner, minlength=videos)
-        query = torch.minimum(
-            (torch.rand(videos, device=owner.device) * others).long(), others - 1
-        ).clamp_min(0)
+        others = queries - F.one_hot(owner, videos).sum(0)  # bincount would wait
+        drawn = torch.rand(videos, generator=generator).to(device, non_blocking=True)
+        query = torch.minimum((drawn * others).long(), others - 1).clamp_min(0)
     else:
-        query = torch.zeros(videos, dtype=torch.long, device=owner.device)
+        query = torch.zeros(videos, dtype=torch.long, device=device)
         pool = min(pool, hard_pool_size)
-    return Negatives(query, torch.randint(max(pool, 1), (queries,), device=owner.device))
+    video = torch.randint(max(pool, 1), (queries,), generator=generator)
+    return Negatives(query, video.to(device, non_blocking=True))
 
 
 def triplet_loss(scores: Tensor, owner: Tensor, margin: float, negatives: Negatives) -> Tensor:
@@ -76,21 +78,27 @@ def query_diverse_loss(query: Tensor, owner: Tensor, delta: float, alpha: float)
 
 
 def retrieval_loss(
-    scores: Scores, query: Tensor, owner: Tensor, config: RetrievalConfig, *, hard: bool
+    scores: Scores,
+    query: Tensor,
+    owner: Tensor,
+    config: RetrievalConfig,
+    *,
+    hard: bool,
+    generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
     """The five terms, unweighted, and their weighted sum under "total".
 
-    `hard` chooses hard negatives; clip and frame triplets draw theirs apart, in this order.
+    `hard` chooses hard negatives; clip and frame triplets draw theirs apart, in this order, from
+    `generator` (default: torch's global one).
     """
     pool = config.hard_pool_size if hard else None
     videos = scores.clip.shape[1]
+    clip_negatives, frame_negatives = (draw_negatives(owner, videos, pool, generator) for _ in range(2))
     terms = {
         "clip_nce": nce_loss(scores.clip_dot, owner),
-        "clip_triplet": triplet_loss(scores.clip, owner, config.margin, draw_negatives(owner, videos, pool)),
+        "clip_triplet": triplet_loss(scores.clip, owner, config.margin, clip_negatives),
         "frame_nce": nce_loss(scores.frame_dot, owner),
-        "frame_triplet": triplet_loss(
-            scores.frame, owner, config.margin, draw_negatives(owner, videos, pool)
-        ),
+        "frame_triplet": triplet_loss(scores.frame, owner, config.margin, frame_negatives),
         "query_diverse": query_diverse_loss(query, owner, *config.neg_factor),
     }
     clip_factor, frame_factor, query_factor = config.loss_factor

@@ -1,5 +1,6 @@
 """Ranks and the rates made of them. Rates are percent."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,9 @@ import torch
 from torch import Tensor
 
 RECALL_AT = (1, 5, 10, 100)
+RATIOS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Bounds of the moment-to-video ratios that are told apart; the upper one belongs to it."""
+Numbers = dict[str, float | int]
 
 
 def best_ranks(scores: Tensor, right: Tensor) -> Tensor:
@@ -27,22 +31,85 @@ def best_ranks(scores: Tensor, right: Tensor) -> Tensor:
     return 1 + (ahead & ~is_right).sum(dim=1)
 
 
-def recalls(ranks: Sequence[int] | np.ndarray, videos: int) -> dict[str, float | int]:
-    """R@1, 5, 10, 100, their sum, the median rank, and what chance gives at R@1, of ranks from 1 (not empty)."""
+def recalls(ranks: Sequence[int] | np.ndarray, videos: int) -> Numbers:
+    """R@1, 5, 10, 100, their sum, median rank, mean average precision, and what chance gives at R@1.
+
+    Of ranks from 1 (not empty). With one right video a query, its average precision is 1 / rank.
+    """
     ranks = np.asarray(ranks)
-    found: dict[str, float | int] = {f"r{k}": float(100 * np.mean(ranks <= k)) for k in RECALL_AT}
-    found["sumr"] = sum(found.values())
-    found["median_rank"] = float(np.median(ranks))
-    found["queries"] = len(ranks)
-    found["videos"] = videos
-    found["chance_r1"] = 100 / videos
-    return found
+    return {**_of_ranks(ranks, 1 / ranks), "queries": len(ranks), "videos": videos, "chance_r1": 100 / videos}
 
 
 def recalls_by_language(
     ranks: np.ndarray, languages: np.ndarray, names: Sequence[str], videos: int
-) -> dict[str, float | int | dict[str, dict[str, float | int]]]:
-    """`recalls` of all queries, and of each language's under "by_language"; `languages` are positions in `names`."""
+) -> dict[str, Numbers]:
+    """`recalls` of each language's queries, by its name; `languages` are positions in `names`."""
     codes = sorted(np.unique(languages).tolist(), key=lambda code: names[code])
-    by_language = {names[code]: recalls(ranks[languages == code], videos) for code in codes}
-    return {**recalls(ranks, videos), "by_language": by_language}
+    return {names[code]: recalls(ranks[languages == code], videos) for code in codes}
+
+
+def recalls_by_moment(ranks: np.ndarray, ratios: np.ndarray, videos: int) -> list[Numbers] | None:
+    """Results of the queries whose moment takes `from` to `to` of its video; ranges without a query are left out.
+
+    Unknown `ratios` are NaN. None where no query is known to describe a part of its video.
+    """
+    if not (ratios < 1).any():
+        return None
+    found = []
+    for low, high in itertools.pairwise(RATIOS):
+        some = ranks[(ratios > low) & (ratios <= high)]
+        if len(some):
+            found.append({"from": low, "to": high, "queries": len(some), **_of_ranks(some, 1 / some)})
+    return found
+
+
+def video_to_text(captions_ahead: np.ndarray, owner: np.ndarray) -> Numbers:
+    """Results of searching each video among all captions, which are right if they are its own.
+
+    `captions_ahead` [Nq]: of each caption, the others' captions ahead of it in the search by its video, `owner` [Nq]. The
+    rank is that of the best own caption; the average precision is over all of them.
+    """
+    order = np.lexsort((captions_ahead, owner))
+    first = np.flatnonzero(np.diff(owner[order], prepend=-1))  # of each video's own
+    count = np.diff(first, append=len(order))
+    among_own = 1 + np.arange(len(order)) - np.repeat(first, count)
+    ranks = among_own + captions_ahead[order]
+    precisions = np.add.reduceat(among_own / ranks, first) / count
+    sizes = {"queries": len(first), "captions": len(order), "chance_r1": 100 / len(first)}
+    return {**_of_ranks(ranks[first], precisions), **sizes}
+
+
+def intervals(
+    ranks: np.ndarray, samples: int, seed: int, *, cells: int = 2**20
+) -> dict[str, list[float]] | None:
+    """95 % confidence intervals [low, high] of what `recalls` gives, by bootstrap over queries; None without samples.
+
+    Percentiles of so many samples of the queries with replacement; `cells` numbers are drawn at a time.
+    """
+    if not samples:
+        return None
+    draws, count = np.random.default_rng(seed), len(ranks)
+    ranks = np.sort(ranks)
+    within = np.searchsorted(ranks, RECALL_AT, side="right")
+    middle = np.array([(count - 1) // 2, count // 2])
+    rows = []
+    for start in range(0, samples, max(1, cells // count)):
+        size = min(samples - start, max(1, cells // count))
+        drawn = draws.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        below = np.zeros((size, count + 1), dtype=np.int64)
+        np.cumsum(times, axis=1, out=below[:, 1:])  # draws that are among the first i of the sorted ranks
+        found = 100 * below[:, within] / count
+        medians = [ranks[np.searchsorted(sample[1:], middle, side="right")].mean() for sample in below]
+        rows.append(np.column_stack([found, found.sum(axis=1), medians, 100 * (times @ (1 / ranks)) / count]))
+    low, high = np.percentile(np.concatenate(rows), [2.5, 97.5], axis=0).tolist()
+    names = (*(f"r{k}" for k in RECALL_AT), "sumr", "median_rank", "map")
+    return {name: [*ends] for name, *ends in zip(names, low, high, strict=True)}
+
+
+def _of_ranks(ranks: np.ndarray, precisions: np.ndarray) -> Numbers:
+    found: Numbers = {f"r{k}": float(100 * np.mean(ranks <= k)) for k in RECALL_AT}
+    found["sumr"] = sum(found.values())
+    found["median_rank"] = float(np.median(ranks))
+    found["map"] = float(100 * np.mean(precisions))
+    return found

@@ -5,7 +5,6 @@ Parameter names and shapes are those of the published checkpoints. B videos, Nq 
 M = map_size clips, D = hidden_size. Masks are 1 (or True) at real positions and 0 at padding.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -13,7 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workflow_scripts.lib.retrieval.attention import attend, project_together
+from workflow_scripts.lib.retrieval.dropout import Dropout
+
 WINDOW_WIDTHS = (None, 0.5, 1.0, 5.0)  # of a block's four branches; None is ordinary attention
+NEGLIGIBLE = 1e-20  # of a window, taken as 0: times a gradient it is a denormal number, which slows CPUs
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class GMMFormerConfig:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}")
         if self.map_size > self.max_ctx_l:
             raise ValueError(f"map_size {self.map_size} is larger than max_ctx_l {self.max_ctx_l}")
+        for name in ("input_drop", "drop"):
+            if not 0 <= (rate := getattr(self, name)) < 1:
+                raise ValueError(f"{name} is {rate}, expected a rate of at least 0 and below 1")
+        if self.window_length != "batch" and not self.window_length > 0:
+            raise ValueError(f"window_length is {self.window_length}, expected 'batch' or at least 1")
 
 
 class Scores(NamedTuple):
@@ -151,7 +159,8 @@ def gaussian_windows(length: int, span: int, like: Tensor) -> list[Tensor | None
             windows.append(None)
             continue
         exponent = -distance.square() / (2 * (width / 9) ** 2)
-        windows.append((exponent - exponent.amax(dim=1, keepdim=True)).exp().to(like.dtype))
+        window = (exponent - exponent.amax(dim=1, keepdim=True)).exp()
+        windows.append(window.masked_fill(window < NEGLIGIBLE, 0).to(like.dtype))
     return windows
 
 
@@ -162,7 +171,8 @@ def mask_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 def attention_pool(x: Tensor, mask: Tensor, mapping: nn.Linear) -> Tensor:
     """Mean of x [N, L, D] over its real positions, weighted by a softmax of a learned projection -> [N, D]."""
-    logits = mapping(x).squeeze(-1).masked_fill(mask == 0, torch.finfo(x.dtype).min)
+    logits = mapping(x).squeeze(-1)  # under autocast of another type than x
+    logits = logits.masked_fill(mask == 0, torch.finfo(logits.dtype).min)
     return (logits.softmax(dim=-1)[:, None] @ x).squeeze(1)
 
 
@@ -172,7 +182,7 @@ class InputProjection(nn.Module):
     def __init__(self, inputs: int, width: int, drop: float):
         super().__init__()
         self.LayerNorm = nn.LayerNorm(inputs)
-        self.net = nn.Sequential(nn.Dropout(drop), nn.Linear(inputs, width))
+        self.net = nn.Sequential(Dropout(drop), nn.Linear(inputs, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.net(self.LayerNorm(x)))
@@ -185,7 +195,7 @@ class PositionEmbedding(nn.Module):
         super().__init__()
         self.position_embeddings = nn.Embedding(positions, width)
         self.LayerNorm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(drop)
+        self.dropout = Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] > self.position_embeddings.num_embeddings:
@@ -224,11 +234,7 @@ class Attention(nn.Module):
 
 
 class HeadAttention(nn.Module):
-    """Scaled dot-product attention whose logits a Gaussian window multiplies (GMMFormer, section 3.2).
-
-    The window acts before the mask and the softmax: logits far away go to 0, not to minus infinity.
-    This cannot be written as an additive bias, so only the branch without a window is fused.
-    """
+    """Projections to queries, keys and values, and attention of all heads, windowed or not."""
 
     def __init__(self, width: int, heads: int, drop: float):
         super().__init__()
@@ -238,18 +244,8 @@ class HeadAttention(nn.Module):
         self.value = nn.Linear(width, width)
 
     def forward(self, x: Tensor, bias: Tensor | None, window: Tensor | None) -> Tensor:
-        query, key, value = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
-        )
-        drop = self.drop if self.training else 0.0
-        if window is None:
-            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=drop)
-        else:
-            logits = (query @ key.transpose(-1, -2)) * (window / math.sqrt(query.shape[-1]))
-            weights = (logits if bias is None else logits + bias).softmax(dim=-1)
-            attended = F.dropout(weights, drop, self.training) @ value
-        return attended.transpose(1, 2).flatten(2)
+        qkv = project_together(x, (self.query, self.key, self.value)).unflatten(-1, (3, self.heads, -1))
+        return attend(qkv, window, bias, self.drop if self.training else 0.0)
 
 
 class AttentionOutput(nn.Module):
@@ -259,7 +255,7 @@ class AttentionOutput(nn.Module):
         super().__init__()
         self.dense = nn.Linear(width, width)
         self.LayerNorm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(drop)
+        self.dropout = Dropout(drop)
 
     def forward(self, attended: Tensor, x: Tensor) -> Tensor:
         return self.LayerNorm(self.dropout(self.dense(attended)) + x)
