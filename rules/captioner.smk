@@ -58,6 +58,7 @@ if CONFIG.captioner.enabled:
         threads: HALF
         resources:
             gpu=0,
+            nodes=1,
             mem_mb=32000,
             runtime=1440,
         params:
@@ -102,6 +103,7 @@ if CONFIG.captioner.enabled:
         threads: HALF
         resources:
             gpu=0,
+            nodes=1,
             mem_mb=32000,
             runtime=2880,
         params:

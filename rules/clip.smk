@@ -1,11 +1,33 @@
 """clip (optional): train or fine-tune an OpenCLIP model on frame-caption pairs."""
 
+from workflow_scripts.lib.clip.named_files import named_files
+from workflow_scripts.lib.clip.own_pairs import local_files, zeroshot_files
+from workflow_scripts.lib.clip.running import running_flags as training_flags
+
 CLIP = f"{RESULTS}/clip"
 TRAINED_CLIP = f"{CLIP}/trained"
 DEMO_CLIP = CONFIG.clip.demo_model is not None
 
 
 if CONFIG.clip.enabled:
+
+    DATA = CONFIG.clip.data
+
+    # Own pairs, in place of a split's of the corpus; those that WebDataset fetches are no files here.
+    try:
+        OWN_PAIRS = {split: local_files(DATA, split) for split in SPLITS}
+        ZEROSHOT = zeroshot_files(CONFIG.clip.zeroshot)
+        MODEL_FILES = named_files(CONFIG.clip, Path(TRAINED_CLIP))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+    # Splits whose pairs are made of the corpus's frames. Without them, and with own pairs to evaluate on, no frame is needed.
+    PACKED = [
+        split
+        for split in ("train", "val")
+        if DATA.dataset_type != "synthetic" and getattr(DATA, split) is None
+    ]
+    ON_CORPUS = DATA.test is None
 
     if DEMO_CLIP:
 
@@ -37,15 +59,14 @@ if CONFIG.clip.enabled:
                 " >{log:q} 2>&1"
 
     rule pack_pairs:
+        # A folder a shard: tars, or pictures and tables; and how many pairs they are.
         input:
             captions=f"{CORPUS}/captions_{{shard}}.parquet",
             tar=f"{FRAMES}/frames_{{shard}}.tar",
             status=f"{FRAMES}/status_{{shard}}.parquet",
-            config=frozen("clip"),
+            config=frozen("clip_data"),
         output:
-            train=f"{CLIP}/pairs/train_{{shard}}.tar",
-            val=f"{CLIP}/pairs/val_{{shard}}.tar",
-            counts=f"{CLIP}/pairs/counts_{{shard}}.json",
+            directory(f"{CLIP}/pairs/{{shard}}"),
         log:
             f"{LOGS}/pack_pairs/{{shard}}.log",
         benchmark:
@@ -57,6 +78,7 @@ if CONFIG.clip.enabled:
             mem_mb=2000,
             runtime=60,
         params:
+            splits=PACKED,
             seed=CONFIG.seed,
         shell:
             "python -m workflow_scripts.pack_pairs"
@@ -64,23 +86,18 @@ if CONFIG.clip.enabled:
             " --captions {input.captions:q}"
             " --frames {input.tar:q}"
             " --status {input.status:q}"
-            " --train {output.train:q}"
-            " --val {output.val:q}"
-            " --counts {output.counts:q}"
+            " --splits {params.splits}"
+            " --pairs {output:q}"
             " --seed {params.seed}"
             " >{log:q} 2>&1"
 
     rule train_clip:
         # open_clip_train itself; its checkpoints lie in an undeclared folder, from which a killed job goes on.
         input:
-            pairs=expand(
-                f"{CLIP}/pairs/{{kind}}_{{shard}}.{{ending}}",
-                zip,
-                kind=["train"] * N_SHARDS + ["val"] * N_SHARDS + ["counts"] * N_SHARDS,
-                ending=["tar"] * 2 * N_SHARDS + ["json"] * N_SHARDS,
-                shard=SHARDS * 3,
-            ),
+            pairs=expand(f"{CLIP}/pairs/{{shard}}", shard=SHARDS) if PACKED else [],
+            own=OWN_PAIRS["train"] + OWN_PAIRS["val"],
             model=rules.make_demo_clip_model.output if DEMO_CLIP else [],
+            files=MODEL_FILES,
             config=frozen("clip"),
         output:
             model=directory(TRAINED_CLIP),
@@ -94,12 +111,14 @@ if CONFIG.clip.enabled:
         threads: HALF
         resources:
             gpu=0,
+            nodes=1,
             mem_mb=16000,
             runtime=2880,
         params:
             pairs=folder_of("pairs"),
             shards=N_SHARDS,
             checkpoints=f"{CLIP}/checkpoints",
+            how_to_run=lambda wildcards, input: training_flags(CONFIG.clip),
             seed=CONFIG.seed,
         shell:
             f"{LAUNCH} -m workflow_scripts.train_clip"
@@ -110,17 +129,23 @@ if CONFIG.clip.enabled:
             " --checkpoints {params.checkpoints:q}"
             " --model {output.model:q}"
             " --curve {output.curve:q}"
+            "{params.how_to_run}"
             " --threads {threads}"
             " --seed {params.seed}"
             " >{log:q} 2>&1"
 
     rule evaluate_clip:
+        # On the corpus's test split, or on own pairs; the model that training began with, too.
         input:
             model=rules.train_clip.output.model,
-            captions=CAPTIONS,
-            tars=FRAME_TARS,
-            status=STATUS,
+            demo_model=rules.make_demo_clip_model.output if DEMO_CLIP else [],
+            captions=CAPTIONS if ON_CORPUS else [],
+            tars=FRAME_TARS if ON_CORPUS else [],
+            status=STATUS if ON_CORPUS else [],
+            own=OWN_PAIRS["test"],
+            zeroshot=ZEROSHOT,
             config=frozen("clip"),
+            evaluation=frozen("clip_evaluation"),
         output:
             f"{CLIP}/metrics.json",
         log:
@@ -142,6 +167,8 @@ if CONFIG.clip.enabled:
         shell:
             "python -m workflow_scripts.evaluate_clip"
             " --config {input.config:q}"
+            " --evaluation {input.evaluation:q}"
+            " --demo-model {input.demo_model:q}"
             " --model {input.model:q}"
             " --corpus {params.corpus:q}"
             " --frames {params.frames:q}"

@@ -6,7 +6,7 @@ from pathlib import Path
 # The package lies beside the Snakefile, from whatever folder Snakemake is called.
 sys.path.insert(0, str(workflow.basedir))
 
-from workflow_scripts.lib.config import freeze, freeze_side, parse_config
+from workflow_scripts.lib.config import freeze, freeze_named, freeze_side, parse_config
 from workflow_scripts.lib.corpus.tables import SPLITS
 from workflow_scripts.lib.environment import hold_run_lock, use_this_checkout
 from workflow_scripts.lib.errors import UserError
@@ -39,12 +39,20 @@ STATUS = expand(
     shard=[] if CONFIG.corpus.is_imported else SHARDS,
 )
 
-# One command for any number of GPUs. The count is a resource, set in a profile, so that
-# going from one GPU to four does not invalidate a model (resources are no rerun trigger).
+# One command for any number of GPUs. The counts are resources, set in a profile, so that going from one GPU to four
+# does not invalidate a model (resources are no rerun trigger): `gpu` is that of all nodes together, as in SLURM's
+# `--gpus`. Over nodes, torchrun is started once on each of them, inside the job's own step (`--overlap`), and its
+# processes meet at the job's first host.
 LAUNCH = (
-    "$([ {resources.gpu} -gt 1 ]"
-    " && echo torchrun --standalone --nproc-per-node={resources.gpu}"
-    " || echo python)"
+    "$(if [ {resources.nodes} -gt 1 ]; then"
+    " each=$(({resources.gpu} / {resources.nodes}));"
+    ' host=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1);'
+    " echo srun --overlap --kill-on-bad-exit=1 --nodes={resources.nodes} --ntasks={resources.nodes}"
+    " --ntasks-per-node=1 --cpus-per-task={threads} --gpus-per-node=$each"
+    " torchrun --nnodes={resources.nodes} --nproc-per-node=$((each > 1 ? each : 1)) --rdzv-backend=c10d"
+    " --rdzv-id=$SLURM_JOB_ID --rdzv-endpoint=$host:$((20000 + SLURM_JOB_ID % 20000));"
+    " elif [ {resources.gpu} -gt 1 ]; then echo torchrun --standalone --nproc-per-node={resources.gpu};"
+    " else echo python; fi)"
 )
 
 # Half of the machine, so that the branches of the DAG (retrieval beside the captioner)
@@ -63,8 +71,8 @@ wildcard_constraints:
     split="|".join(SPLITS),
     # what an encoder has read
     side="video|text",
-    # a section of the config
-    section="corpus|frames|clip|retrieval|captioner|report",
+    # a section of the config, or a part of one that other rules depend on than on the whole
+    section="corpus|frames|clip|clip_data|clip_evaluation|retrieval|captioner|report",
     # where frozen sections lie
     place=f"{RESOURCES}|{RESULTS}",
 

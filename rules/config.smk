@@ -18,7 +18,7 @@ rule freeze_config:
     conda:
         "../envs/vidloom.yaml"
     params:
-        text=lambda wildcards: freeze(getattr(CONFIG, wildcards.section)),
+        text=lambda wildcards: freeze_named(CONFIG, wildcards.section),
     shell:
         "printf %s {params.text:q} >{output:q} 2>{log:q}"
 

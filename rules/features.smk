@@ -20,6 +20,7 @@ rule extract_video_features:
     threads: HALF
     resources:
         gpu=0,
+        nodes=1,
         mem_mb=16000,
         runtime=720,
     params:

@@ -37,6 +37,7 @@ if CONFIG.retrieval.enabled:
         threads: HALF
         resources:
             gpu=0,
+            nodes=1,
             mem_mb=16000,
             runtime=2880,
         params:

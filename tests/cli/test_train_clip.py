@@ -88,8 +88,10 @@ def test_without_validation_pairs(folder, tmp_path):
     import shutil
 
     pairs = shutil.copytree(folder / "pairs", tmp_path / "pairs")
-    for file in pairs.glob("counts_*.json"):
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"val": 0}))
+    for file in pairs.glob("*/counts.json"):
+        counts = json.loads(file.read_text())
+        counts["pairs"]["val"] = []
+        file.write_text(json.dumps(counts))
     pipeline.train(folder, name="no-val", checkpoints="no-val-checkpoints", pairs=pairs)
     assert all(row["val_loss"] == "" for row in curve(folder, "no-val"))
 
@@ -123,7 +125,7 @@ def test_kill_9_and_two_processes(folder, processes):
         ]
 
     def start(name):
-        checkpoints = folder / f"{name}-{processes}"
+        checkpoints = folder / f"{name}-{processes}-kill"  # other tests share the folder
         flags = ["--config", folder / "clip.yaml", "--demo-model", folder / "demo_model", "--pairs", folder / "pairs",
                  "--shards", 2, "--checkpoints", checkpoints, "--model", folder / name,
                  "--curve", folder / f"{name}.csv", "--threads", 1, "--seed", 1]  # fmt: skip

@@ -22,7 +22,7 @@ def annotate(name: str, folder) -> None:
                     [first + i, "https://example.org", "PT00H00M12S", "000001_000050", f"clip {i}"]
                     for i in (0, 1)
                 )
-    elif name == "several_encoders":
+    elif name in ("several_encoders", "clip_finetune", "clip_korean"):
         (folder / "videos").mkdir()
         (folder / "videos/captions.csv").write_text("video,caption\na.mp4,a text\n")
     elif name == "activitynet":
@@ -49,6 +49,17 @@ def test_every_encoder_that_sees_videos_gets_caption_lists(tmp_path):
     jobs = Scratch(tmp_path, config).planned()
     assert (jobs["extract_video_features"], jobs["list_captions"]) == (3, 3)
     assert (jobs["extract_text_features"], jobs["collect_features"]) == (3, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["clip_finetune", "clip_korean"])
+def test_clip_is_trained_on_the_frames_evaluated_and_used(tmp_path, name):
+    annotate(name, tmp_path)
+    config = yaml.safe_load((ROOT / f"examples/{name}.yaml").read_text(encoding="utf-8"))
+    jobs = Scratch(tmp_path, config).planned()
+    for rule in ("extract_frames", "pack_pairs", "train_clip", "evaluate_clip", "extract_video_features"):
+        assert jobs[rule] == 1
+    assert jobs.get("train_retrieval", 0) == (name == "clip_korean")
 
 
 @pytest.mark.slow

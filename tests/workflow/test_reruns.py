@@ -44,7 +44,19 @@ EDITS = {
     ),
     "an encoder's batch": ("features.encoders.0.batch_size", 7, {"freeze_encoder"}),
     "an encoder compiled": ("features.encoders.0.compile", True, {"freeze_encoder"}),
-    "clip": ("clip.epochs", 1, {"freeze_config"} | CLIP_ON | FEATURES_ON),
+    "clip": ("clip.epochs", 1, {"freeze_config"} | CLIP_ON - {"pack_pairs"} | FEATURES_ON),
+    "pairs": ("clip.data.frames_per_caption", 1, {"freeze_config"} | CLIP_ON | FEATURES_ON),
+    "how pairs are drawn": (
+        "clip.data.dataset_resampled",
+        True,
+        {"freeze_config"} | CLIP_ON - {"pack_pairs"} | FEATURES_ON,
+    ),
+    "how clip is trained": ("clip.workers", 5, set()),
+    "what clip is evaluated on": (
+        "clip.zeroshot",
+        {"classes": ["a", "b"], "images": "pictures"},
+        {"freeze_config", "evaluate_clip"} | REPORT,
+    ),
     "frames": (
         "frames.jpeg_quality",
         50,
@@ -67,6 +79,7 @@ def edit(config: dict, path: str | None, value) -> dict:
 @pytest.fixture(scope="module")
 def finished_demo(tmp_path_factory):
     scratch = Scratch(tmp_path_factory.mktemp("demo"), demo_config())
+    (scratch.folder / "pictures").mkdir()
     scratch.pretend_run()
     return scratch
 

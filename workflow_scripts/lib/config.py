@@ -7,14 +7,16 @@ docs/config.md and docs/config.schema.json are generated from these models.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from workflow_scripts.lib.config_data import CorpusConfig as CorpusConfig  # from here, too
+from workflow_scripts.lib.config_clip import ClipConfig as ClipConfig  # from here, too
+from workflow_scripts.lib.config_clip import DemoClipModel as DemoClipModel
+from workflow_scripts.lib.config_data import CorpusConfig as CorpusConfig
 from workflow_scripts.lib.config_data import FramesConfig as FramesConfig
 from workflow_scripts.lib.config_errors import explain
 from workflow_scripts.lib.config_features import EncoderConfig as EncoderConfig
@@ -23,7 +25,6 @@ from workflow_scripts.lib.config_features import ImportedEncoder as ImportedEnco
 from workflow_scripts.lib.config_features import Side
 from workflow_scripts.lib.config_retrieval import RetrievalConfig as RetrievalConfig
 from workflow_scripts.lib.config_types import (
-    Count,
     Fraction,
     Language,
     Languages,
@@ -35,64 +36,8 @@ from workflow_scripts.lib.config_types import (
     Seed,
     Share,
     Text,
-    number,
 )
 from workflow_scripts.lib.errors import UserError
-
-# ------------------------------------------------------------------------------------ clip
-
-
-class DemoClipModel(Section):
-    """A CLIP small enough to train from scratch on a CPU, with a BPE made from the corpus's captions."""
-
-    image_size: Annotated[int, Field(ge=32, multiple_of=32), BeforeValidator(number)] = 64
-    """Edge of the images that the model sees, in pixels: frames are resized to it."""
-    vision_width: Positive = 8
-    """Channels of the vision tower's stem (a ResNet of four blocks); its visual tokens have 32 times as many."""
-    width: Positive = 64
-    """Width of the text tower and of the embedding."""
-    text_layers: Positive = 1
-    """Transformer layers of the text tower."""
-    context_length: Positive = 24
-    """Text tokens, start and end included."""
-    merges: Positive = 320
-    """BPE merges learned from the training captions; the vocabulary has 512 + merges + 2 tokens."""
-
-
-class ClipConfig(Section):
-    """Training or fine-tuning an OpenCLIP model on frame-caption pairs, by `open_clip_train`."""
-
-    enabled: bool = True
-    """Without this stage, features come from pretrained encoders."""
-    model: Text | None = None
-    """A model name that open_clip knows, or `local-dir:FOLDER` / `hf-hub:ORG/NAME`."""
-    demo_model: DemoClipModel | None = None
-    """Instead of `model`: a tiny one made by the rule make_demo_clip_model."""
-    pretrained: Text | None = None
-    """Pretrained tag or checkpoint file to start from; none: from scratch."""
-    frames_per_caption: Positive = 2
-    """Frames of a caption's moment that are paired with it."""
-    batch_size: Positive = 128
-    """Global batch size."""
-    epochs: Positive = 5
-    """Passes over the pairs."""
-    lr: Rate = 5e-4
-    """Peak learning rate; linear warm-up, then cosine."""
-    weight_decay: NotNegative = 0.2
-    """AdamW weight decay."""
-    warmup: Count = 1000
-    """Warm-up, in optimizer steps."""
-    precision: Literal["amp_bf16", "amp", "bf16", "fp16", "fp32"] = "amp_bf16"
-    """Arithmetic, in open_clip_train's words; fp32 on a CPU."""
-    workers: Count = 1
-    """Processes that read and decode pairs."""
-
-    @model_validator(mode="after")
-    def _one_model(self):
-        if self.enabled and (self.model is None) == (self.demo_model is None):
-            raise ValueError("give exactly one of `model` and `demo_model`")
-        return self
-
 
 # ------------------------------------------------------------------------------- captioner
 
@@ -306,7 +251,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _languages_are_there(self):
-        for stage, section in (("retrieval", self.retrieval), ("captioner", self.captioner)):
+        sections = (
+            ("clip.data", self.clip.data), ("retrieval", self.retrieval), ("captioner", self.captioner),
+        )  # fmt: skip
+        for stage, section in sections:
             for language in section.languages or []:
                 if language not in self.corpus.languages:
                     raise ValueError(f"{stage}.languages: '{language}' is not among corpus.languages")
@@ -342,11 +290,17 @@ def freeze(section: Section) -> str:
     return _as_yaml(section, getattr(section, "NOT_FROZEN", set()))
 
 
+def freeze_named(config: Config, name: str) -> str:
+    """The section of that name; or a part of `clip` that decides about less than the whole of it."""
+    parts = {"clip_data": config.clip.data, "clip_evaluation": config.clip.evaluation()}
+    return freeze(parts.get(name) or getattr(config, name))
+
+
 def freeze_side(encoder: EncoderConfig, side: Side) -> str:
     """What of an encoder decides about the features of a side, as YAML text: while it stays, the features stay."""
     return _as_yaml(encoder, encoder.NOT_DECIDING[side])
 
 
-def _as_yaml(section: Section, without: Set[str]) -> str:
+def _as_yaml(section: Section, without: Set[str] | Mapping[str, Any]) -> str:
     values = section.model_dump(mode="json", exclude=without)
     return yaml.safe_dump(values, allow_unicode=True, sort_keys=False)

@@ -90,7 +90,7 @@ def _write(path: Path, rows: list[dict], schema: pa.Schema) -> None:
 
 
 def write_configs(folder: Path, **changes) -> Path:
-    """The frozen clip section, with changes."""
+    """The frozen clip section, with changes, and the parts of it that are frozen apart."""
     settings = {
         "demo_model": TINY,
         "batch_size": 8,
@@ -99,5 +99,7 @@ def write_configs(folder: Path, **changes) -> Path:
         "precision": "fp32",
         "lr": 1e-3,
     }
-    (folder / "clip.yaml").write_text(freeze(ClipConfig(**settings | changes)), encoding="utf-8")
+    clip = ClipConfig(**settings | changes)
+    for name, section in (("clip", clip), ("clip_data", clip.data), ("clip_evaluation", clip.evaluation())):
+        (folder / f"{name}.yaml").write_text(freeze(section), encoding="utf-8")
     return folder / "clip.yaml"

@@ -33,15 +33,14 @@ def make_model(folder: Path) -> None:
     )  # fmt: skip
 
 
-def pack(folder: Path) -> None:
+def pack(folder: Path, **changes) -> None:
     for shard in (f"{k:03d}" for k in range(SHARDS)):
-        pairs = folder / "pairs"
-        run(
-            "pack_pairs", config=folder / "clip.yaml", captions=folder / "corpus" / f"captions_{shard}.parquet",
-            frames=folder / "frames" / f"frames_{shard}.tar", status=folder / "frames" / f"status_{shard}.parquet",
-            train=pairs / f"train_{shard}.tar", val=pairs / f"val_{shard}.tar",
-            counts=pairs / f"counts_{shard}.json", seed=1,
-        )  # fmt: skip
+        flags = {
+            "config": folder / "clip_data.yaml", "captions": folder / "corpus" / f"captions_{shard}.parquet",
+            "frames": folder / "frames" / f"frames_{shard}.tar", "status": folder / "frames" / f"status_{shard}.parquet",
+            "pairs": folder / "pairs" / shard, "seed": 1,
+        }  # fmt: skip
+        run("pack_pairs", **flags | changes)
 
 
 def train(folder: Path, name: str = "trained", checkpoints: str = "checkpoints", **changes) -> None:

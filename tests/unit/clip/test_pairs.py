@@ -1,16 +1,20 @@
-"""Frame-caption pairs as WebDataset tars."""
+"""Which frames go with which captions."""
 
-import tarfile
+import itertools
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
-import webdataset
 
 from tests.unit.clip.fake_corpus import FRAMES, colour_of, make_corpus, split_of
-from workflow_scripts.lib.clip.pairs import middle_frames, pairs_by_video, write_pairs
+from workflow_scripts.lib.clip import pairs as module
+from workflow_scripts.lib.clip.pairs import choose_frames, choose_pairs, middle_frames
+from workflow_scripts.lib.config_clip import PairsConfig
 from workflow_scripts.lib.corpus.tables import read_rows
 from workflow_scripts.lib.frames.shard import FrameShard, read_status
 
 FAILED = 3
+TRAINING = [i for i in range(12) if split_of(i) == "train" and i != FAILED]
 
 
 @pytest.fixture(scope="module")
@@ -18,62 +22,112 @@ def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("pairs"), videos=12, shards=1, failed=(FAILED,))
 
 
-def names(tar):
-    with tarfile.open(tar) as archive:
-        return archive.getnames()
-
-
-def captions_and_times(corpus):
-    captions = list(read_rows(corpus / "corpus", "captions", 1))
+def choose(corpus, split="train", seed=1, **settings):
+    captions = pq.read_table(corpus / "corpus" / "captions_000.parquet")
     times = {row["index"]: row["timestamps"] for row in read_status(corpus / "frames", 1)}
-    return captions, times
+    return choose_pairs(captions, times, split, PairsConfig(**settings), seed)
+
+
+def pairs_of(chosen):
+    return [pair for video in chosen.videos for pair in chosen.of(video)]
 
 
 def test_frames_lie_inside_the_moment(corpus):
-    pairs, without_frames = pairs_by_video(*captions_and_times(corpus), "train", 2)
-    assert without_frames == 4
-    assert set(pairs) == {i for i in range(12) if split_of(i) == "train" and i != FAILED}
-    for video, found in pairs.items():
-        for pair in found:
-            inside = range(1, 4) if "cap_0000" in pair.name or "cap_0001" in pair.name else range(FRAMES)
-            assert pair.video == video
-            assert pair.frame in inside
-    all_names = [pair.name for found in pairs.values() for pair in found]
-    assert len(set(all_names)) == len(all_names) == 7 * 4 * 2
+    chosen = choose(corpus)
+    assert chosen.without_frames == 4
+    assert list(chosen.videos) == TRAINING
+    for pair in pairs_of(chosen):
+        assert pair.frame in (range(1, 4) if pair.caption < 2 else range(FRAMES))
+        assert colour_of(pair.video) in pair.text or pair.caption % 2
+    names = [pair.name for pair in pairs_of(chosen)]
+    assert len(set(names)) == len(names) == chosen.total == 7 * 4 * 2
+    assert not any("." in name for name in names)
 
 
-def test_webdataset_reads_every_pair_with_its_own_picture(corpus, tmp_path):
-    pairs, _ = pairs_by_video(*captions_and_times(corpus), "train", 2)
-    with FrameShard(corpus / "frames" / "frames_000.tar") as frames:
-        written = write_pairs(tmp_path / "train.tar", pairs, frames, seed=1)
-        samples = list(webdataset.WebDataset(str(tmp_path / "train.tar"), shardshuffle=False))
-        assert len(samples) == written
-        by_name = {pair.name: pair for found in pairs.values() for pair in found}
-        for sample in samples:
-            pair = by_name.pop(sample["__key__"])
-            assert sample["txt"].decode() == pair.text
-            assert sample["jpg"] == frames.jpegs(pair.video)[pair.frame]
-        assert by_name == {}
+def test_validation_takes_one_frame_a_caption(corpus):
+    chosen = choose(corpus, "val", frames_per_caption=3, frames="random")
+    assert {(pair.caption, pair.frame) for pair in pairs_of(chosen)} == {(0, 2), (1, 2), (2, 3), (3, 3)}
 
 
-def test_the_seed_decides_the_order(corpus, tmp_path):
-    pairs, _ = pairs_by_video(*captions_and_times(corpus), "train", 2)
-    with FrameShard(corpus / "frames" / "frames_000.tar") as frames:
-        for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-            write_pairs(tmp_path / name, pairs, frames, seed)
-    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
-    assert a == b != c
-    assert sorted(names(tmp_path / "a")) == sorted(names(tmp_path / "c"))
+def test_languages(corpus):
+    assert {pair.caption for pair in pairs_of(choose(corpus, languages=["ko"]))} == {1, 3}
+    assert choose(corpus, languages=["ko"]).without_frames == 2
+    assert choose(corpus, languages=["zh"]).total == 0
 
 
-def test_an_empty_split_gives_an_empty_tar(corpus, tmp_path):
-    with FrameShard(corpus / "frames" / "frames_000.tar") as frames:
-        assert write_pairs(tmp_path / "val.tar", {}, frames, seed=1) == 0
-    assert names(tmp_path / "val.tar") == []
+def test_some_captions_of_a_video_are_drawn_by_the_seed(corpus):
+    def drawn(seed):
+        found = {}
+        for pair in pairs_of(choose(corpus, captions_per_video=2, seed=seed)):
+            found.setdefault(pair.video, set()).add(pair.caption)
+        return found
+
+    assert all(len(captions) == 2 for captions in drawn(1).values())
+    assert drawn(1) == drawn(1) != drawn(2)
+    assert len(set(map(tuple, drawn(1).values()))) > 1, "not the same captions of all videos"
+    assert choose(corpus, captions_per_video=9).total == choose(corpus).total
+
+
+TIMES = [float(t) for t in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("how", "start", "end", "count", "expected"),
+    [
+        ("even", None, None, 2, [2, 7]),
+        ("even", 2.0, 6.0, 9, [2, 3, 4, 5, 6]),
+        ("middle", 2.0, 6.0, 3, [3, 4, 5]),
+        ("middle", None, 5.0, 2, [2, 3]),
+        ("middle", None, None, 99, list(range(10))),
+        ("middle", 3.2, 3.4, 4, [3]),  # between two frames
+        ("random", 3.2, 3.4, 4, [3]),
+        ("random", 2.0, 4.0, 3, [2, 3, 4]),
+    ],
+)
+def test_frames_of_a_moment(how, start, end, count, expected):
+    assert choose_frames(TIMES, start, end, count, how, "0") == expected
+
+
+def test_random_frames_are_drawn_by_the_seed_and_spread_over_the_moment():
+    drawn = [choose_frames(TIMES, 2.0, 8.0, 2, "random", str(seed)) for seed in range(50)]
+    assert drawn == [choose_frames(TIMES, 2.0, 8.0, 2, "random", str(seed)) for seed in range(50)]
+    assert all(one == sorted(set(one)) and len(one) == 2 for one in drawn)
+    assert set(np.concatenate(drawn)) == set(range(2, 9))
+
+
+def test_another_video_changes_nothing_of_the_others(corpus):
+    settings = {"captions_per_video": 2, "frames": "random", "frames_per_caption": 1}
+    captions = pq.read_table(corpus / "corpus" / "captions_000.parquet")
+    times = {video: [float(t) for t in range(FRAMES)] for video in TRAINING}
+    fewer = {video: times[video] for video in TRAINING[::2]}
+    all_of_them, some = (
+        choose_pairs(captions, each, "train", PairsConfig(**settings), 5) for each in (times, fewer)
+    )
+    assert [list(some.of(video)) for video in fewer] == [list(all_of_them.of(video)) for video in fewer]
+
+
+def test_the_order_is_the_seeds_and_holds_every_pair_once(corpus):
+    chosen = choose(corpus)
+    one, same, other = (list(chosen.shuffled(seed)) for seed in (1, 1, 2))
+    assert one == same != other
+    assert sorted(one) == sorted(other) == sorted(pairs_of(chosen))
+
+
+def test_videos_are_shuffled_and_pairs_within_blocks_of_them(corpus, monkeypatch):
+    chosen = choose(corpus)
+    monkeypatch.setattr(module, "BLOCK", 1)
+    order = list(chosen.shuffled(1))
+    videos = [video for video, _ in itertools.groupby(order, key=lambda pair: pair.video)]
+    assert sorted(videos) == TRAINING != videos
+    assert any(sorted(of) != of for of in (order[k : k + 8] for k in range(0, 56, 8)))
+    monkeypatch.setattr(module, "BLOCK", 2)
+    again = list(chosen.shuffled(1))
+    assert {pair.video for pair in again[:16]} == set(videos[:2])
+    assert len(list(itertools.groupby(again[:16], key=lambda pair: pair.video))) > 2
 
 
 def test_the_middle_frame_of_every_moment(corpus):
-    captions, _ = captions_and_times(corpus)
+    captions = list(read_rows(corpus / "corpus", "captions", 1))
     tars = [corpus / "frames" / "frames_000.tar"]
     found = list(middle_frames(captions, read_status(corpus / "frames", 1), tars))
     assert len(found) == 11 * 4

@@ -174,10 +174,22 @@ class FakeRun:
         return found
 
     def _write_clip(self) -> None:
-        row = {"t2i_r1": 20.0, "t2i_r5": 50.0, "i2t_r1": 21.0, "i2t_r5": 51.0, "pairs": 6, "chance_r1": 33.3}
-        self._metrics("clip", {"test": dict.fromkeys(self.texts, row) if self.test else {}})
+        about = {"pairs": 6, "unique_texts": 3, "unique_images": 3, "chance_r1": 33.3, "i2t_chance_r1": 33.4}
+        before = {"t2i_r1": 2.0, "t2i_r5": 5.0, "t2i_r10": 7.0, "i2t_r1": 3.0, "i2t_r5": 6.0, "i2t_r10": 8.0}
+        after = {name: 10 * value for name, value in before.items()}
+        classes = {"pictures": 60, "classes": 6, "chance_top1": 16.7}
+        scores = {"top1": 20.0, "top5": 85.0, "mean_class": 19.0}
+        self._metrics(
+            "clip",
+            {
+                "before": dict.fromkeys(self.texts, before | about) if self.test else {},
+                "test": dict.fromkeys(self.texts, after | about) if self.test else {},
+                "zero_shot": {"before": scores | classes, "after": scores | classes | {"top1": 71.0}},
+            },
+        )
         self._curve(
-            "clip/curve.csv", "step,epoch,train_loss,lr,val_loss\n1,0.5,3.0,1e-3,\n2,1,2.0,5e-4,2.5\n"
+            "clip/curve.csv",
+            "step,epoch,train_loss,lr,logit_scale,val_loss\n1,0.5,3.0,1e-3,14.3,\n2,1,2.0,5e-4,14.5,2.5\n",
         )
 
     def _write_retrieval(self) -> None:

@@ -14,6 +14,7 @@ def test_a_panel_holds_what_shares_a_scale(tmp_path):
     assert {figure.title: figure.main for figure in figures} == {
         "CLIP: loss": True,
         "CLIP: learning rate": False,
+        "CLIP: logit scale": False,
         "GMMFormer: training loss": True,
         "GMMFormer: parts of the loss": True,
         "GMMFormer: validation SumR": True,

@@ -1,137 +1,23 @@
-"""Training or fine-tuning by open_clip_train: what it is given, and what becomes of its result."""
+"""Training or fine-tuning by open_clip_train: the command line that it is given."""
 
-import difflib
-from dataclasses import dataclass
+import importlib.util
+import math
+import shutil
 from pathlib import Path
 
-import open_clip
-from open_clip.factory import parse_model_name
-
-from workflow_scripts.lib.checkpoints import OTHER_CODE, finished_by_other_code, set_aside
-from workflow_scripts.lib.config import ClipConfig
-from workflow_scripts.lib.corpus.tables import shard_files
+from workflow_scripts.lib.clip.models import Model
+from workflow_scripts.lib.clip.options import check_command, check_extra, option_arguments
+from workflow_scripts.lib.clip.pair_files import Pairs, usable_workers
+from workflow_scripts.lib.config_clip import ClipConfig
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.files import file_digest, read_json, text_digest
 
-MAX_VAL_PAIRS = 10_000
-"""open_clip_train holds all validation features and their product in memory."""
-LOG_STEPS = 10
-"""Optimizer steps between two values of the loss curve."""
-# AdamW of the CLIP paper (Radford et al., 2021, table 18). open_clip_train would otherwise choose by
-# whether the model's name contains "vit".
-BETA1, BETA2, EPS = 0.9, 0.98, 1e-6
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The tars of one split that hold anything, and the number of pairs in each."""
-
-    tars: list[Path]
-    counts: list[int]
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts)
-
-
-def find_pairs(folder: Path, shards: int, split: str) -> Pairs:
-    """The tars of `split` that pack_pairs wrote; empty ones are left out."""
-    tars = shard_files(folder, f"{split}_%03d.tar", shards)
-    counts = [read_json(file)[split] for file in shard_files(folder, "counts_%03d.json", shards)]
-    filled = [(tar, count) for tar, count in zip(tars, counts, strict=True) if count]
-    return Pairs([tar for tar, _ in filled], [count for _, count in filled])
-
-
-def few_enough(pairs: Pairs, most: int = MAX_VAL_PAIRS) -> Pairs:
-    """The first tars with at most `most` pairs together, at least one tar."""
-    total = 0
-    for kept, count in enumerate(pairs.counts):
-        total += count
-        if total > most and kept:
-            print(
-                f"validation: {kept} of {len(pairs.tars)} tars, which hold {total - count} pairs", flush=True
-            )
-            return Pairs(pairs.tars[:kept], pairs.counts[:kept])
-    return pairs
-
-
-def usable_workers(pairs: Pairs, wanted: int, ranks: int, batch: int) -> int:
-    """How many of `wanted` reading processes the tars allow, for `batch` pairs a rank.
-
-    A tar is read by one worker of one rank, and a worker that cannot fill a batch would wait for ever.
-    UserError when even one worker a rank cannot.
-    """
-    for workers in range(wanted, -1, -1):
-        readers = ranks * max(1, workers)
-        fewest = sum(sorted(pairs.counts)[: len(pairs.counts) // readers])
-        if fewest >= batch:
-            if workers < wanted:
-                print(
-                    f"workers: {workers} instead of {wanted}, for {len(pairs.tars)} tars of pairs", flush=True
-                )
-            return workers
-    if not pairs.tars:
-        raise UserError(
-            "clip: no training pairs; look at the split of the annotations and at the frames' failures"
-        )
-    if len(pairs.tars) < ranks:
-        raise UserError(
-            f"clip: {len(pairs.tars)} tars of training pairs for {ranks} processes, and each needs one of its own; "
-            "raise corpus.shards, or lower the rule's gpu"
-        )
-    raise UserError(
-        f"clip.batch_size: {batch * ranks} over {ranks} processes cannot be filled from {pairs.total} training"
-        f" pairs in {len(pairs.tars)} tars; give a batch_size of at most"
-        f" {sum(sorted(pairs.counts)[: len(pairs.counts) // ranks]) * ranks}"
-    )
-
-
-def model_name(config: ClipConfig, demo_model: Path | None) -> str:
-    """The model as open_clip names it; UserError when it or its weights cannot be had."""
-    if config.demo_model is not None:
-        if demo_model is None:
-            raise UserError("clip.demo_model is set, but --demo-model names no folder")
-        if config.pretrained:
-            raise UserError("clip.pretrained: a demo_model is trained from scratch; give clip.model instead")
-        return f"local-dir:{demo_model}"
-    schema, name = parse_model_name(config.model)
-    if schema is None:
-        _known(name, config.pretrained)
-    elif config.pretrained:
-        raise UserError(
-            f"clip.pretrained: open_clip ignores {config.pretrained!r} for the model {config.model!r}, whose weights"
-            " come with it; leave it out, or put the weights into the folder"
-        )
-    elif schema == "local-dir" and not (Path(name) / "open_clip_config.json").is_file():
-        raise UserError(f"clip.model: {name} is no folder with an open_clip_config.json")
-    return config.model
-
-
-def _known(name: str, pretrained: str | None) -> None:
-    """Check a built-in name, and fetch its weights now rather than after the data has been read."""
-    if name.replace("/", "-") not in open_clip.list_models():
-        close = difflib.get_close_matches(name, open_clip.list_models(), 3)
-        raise UserError(
-            f"clip.model: open_clip knows no {name!r}" + (f"; near: {', '.join(close)}" if close else "")
-        )
-    if pretrained is None or Path(pretrained).is_file():
-        return
-    tag = open_clip.get_pretrained_cfg(name, pretrained)
-    if not tag:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise UserError(f"clip.pretrained: {pretrained!r} is no file and no tag of {name}; its tags: {tags}")
-    try:
-        open_clip.download_pretrained(tag)
-    except Exception as error:  # whatever the hub's client raises
-        raise UserError(
-            f"clip.pretrained: the weights {pretrained!r} of {name} could not be fetched ({error});"
-            " without a network, give the path of a checkpoint file"
-        ) from None
+SHOWN = 300
+"""Characters of an argument that the log shows: a list of tars can be a megabyte."""
 
 
 def training_arguments(
     config: ClipConfig,
-    model: str,
+    model: Model,
     train: Pairs,
     val: Pairs,
     *,
@@ -140,61 +26,115 @@ def training_arguments(
     seed: int,
     ranks: int,
     device: str,
+    resume: str | None,
 ) -> list[str]:
-    """The command line of open_clip_train."""
+    """The command line of open_clip_train, which its own parser has agreed to.
+
+    `train` and `val` are the pairs, `logs`/`name` the folder for checkpoints, `ranks` the number of processes.
+    UserError for what cannot be had from so few pairs.
+    """
     if config.batch_size % ranks:
         raise UserError(f"clip.batch_size: {config.batch_size} is not a multiple of the {ranks} processes")
     batch = config.batch_size // ranks
+    workers = usable_workers(train, config.workers, ranks, batch, config.data)
     options = {
-        "model": model,
-        "pretrained": config.pretrained or "",
-        "train-data": "::".join(map(str, train.tars)),
-        "train-num-samples": train.total,
-        "dataset-type": "webdataset",
+        "model": model.name,
+        "pretrained": model.pretrained,
         "batch-size": batch,
-        "epochs": config.epochs,
-        "lr": config.lr,
-        "beta1": BETA1,
-        "beta2": BETA2,
-        "eps": EPS,
-        "wd": config.weight_decay,
-        "warmup": config.warmup,
-        "precision": config.precision,
-        "workers": usable_workers(train, config.workers, ranks, batch),
+        "workers": workers,
         "device": device,
         "seed": seed,
         "logs": logs,
         "name": name,
-        "resume": "latest",
-        "save-frequency": 0,
-        "log-every-n-steps": LOG_STEPS,
+        **_data_options(config, train, val),
     }
-    if val.tars:
-        options |= {"val-data": "::".join(map(str, val.tars)), "val-num-samples": val.total}
-    return ["--save-most-recent", *(f"--{option}={value}" for option, value in options.items())]
+    if resume is not None:
+        options["resume"] = resume
+    _steps(config, train, workers)
+    flags = ["--save-most-recent", *(["--dataset-resampled"] if config.data.dataset_resampled else [])]
+    given = [f"--{option}={value}" for option, value in options.items()]
+    command = [*flags, *given, *option_arguments(config)]
+    check_command(command)
+    return command
 
 
-def fingerprint(
-    config: ClipConfig, frozen: Path, pairs: Path, shards: int, demo_model: Path | None, seed: int
-) -> str:
-    """What a checkpoint depends on: config, pairs, seed and the demo model's files, as 12 hex digits."""
-    files = [frozen, *shard_files(pairs, "counts_%03d.json", shards)]
-    if demo_model is not None:
-        files += sorted(file for file in demo_model.iterdir() if file.is_file())
-    texts = [file.read_text(encoding="utf-8") for file in files]
-    if config.pretrained and Path(config.pretrained).is_file():
-        texts.append(file_digest(Path(config.pretrained)))
-    return text_digest([str(seed), *texts])[:12]
+def shown(command: list[str]) -> str:
+    """The command for the log, with long arguments cut."""
+    words = (word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in command)
+    return " ".join(["open_clip_train", *words])
 
 
-def look_at_checkpoints(checkpoints: Path, name: str) -> None:
-    """Say whether this run goes on, or starts beside checkpoints of another config, or anew after a change of code."""
-    if finished_by_other_code(checkpoints / name, "clip"):
-        set_aside(checkpoints / name, OTHER_CODE)
-    elif (checkpoints / name / "checkpoints" / "epoch_latest.pt").is_file():
-        print(f"going on from the checkpoint in {checkpoints / name}", flush=True)
-    elif checkpoints.is_dir() and (others := [path.name for path in checkpoints.iterdir()]):
+def _data_options(config: ClipConfig, train: Pairs, val: Pairs) -> dict[str, object]:
+    data = config.data
+    options: dict[str, object] = {
+        "dataset-type": data.dataset_type,
+        "train-num-samples": train.total,
+        "csv-separator": data.csv_separator,
+        "csv-img-key": data.csv_img_key,
+        "csv-caption-key": data.csv_caption_key,
+    }
+    if train.files:
+        options["train-data"] = "::".join(map(str, train.files))
+    if train.weights is not None:
+        options["train-data-upsampling-factors"] = "::".join(map(str, train.weights))
+    if val.files:
+        options |= {"val-data": "::".join(map(str, val.files)), "val-num-samples": val.total}
+    return options
+
+
+def _steps(config: ClipConfig, train: Pairs, workers: int) -> None:
+    """UserError when an epoch has no optimizer step; a warning where the warm-up is longer than the training."""
+    batches = train.total / config.batch_size
+    if config.data.dataset_type == "webdataset":  # every worker makes as many
+        workers = max(1, workers)
+        batches = math.ceil(math.ceil(batches) / workers) * workers
+    steps = math.floor(batches) // config.accum_freq
+    if steps == 0:
+        raise UserError(
+            f"clip.accum_freq: {config.accum_freq} batches of {config.batch_size} are more than the {train.total} training"
+            " pairs; lower it or clip.batch_size"
+        )
+    total = steps * config.epochs
+    print(f"{train.total} training pairs: {steps} optimizer steps an epoch, {total} in all", flush=True)
+    if not config.skip_scheduler and config.warmup >= total:
         print(
-            f"starting anew: the checkpoints {', '.join(others)} are of another config or other pairs",
+            f"warning: clip.warmup is {config.warmup} steps of {total}: the learning rate never reaches its peak",
             flush=True,
         )
+
+
+def check(config: ClipConfig, device: str) -> None:
+    """UserError for options that are none, or that cannot be had on this machine; before any pairs are read."""
+    check_extra(config.extra_args)
+    for key in ("use_bn_sync", "use_bnb_linear") if device == "cpu" else ():
+        if getattr(config, key):
+            raise UserError(f"clip.{key}: works on GPUs only, and there is none; leave it out")
+    for place in config.report_to:
+        if importlib.util.find_spec(place) is None:
+            raise UserError(
+                f"clip.report_to: the package {place} is not installed; install it, or leave it out"
+            )
+    if config.use_bnb_linear and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            "clip.use_bnb_linear: the package bitsandbytes is not installed; install it, or leave it out"
+        )
+    if config.use_bnb_linear:
+        import bitsandbytes
+
+        if not hasattr(getattr(bitsandbytes.nn, "triton_based_modules", None), config.use_bnb_linear):
+            raise UserError(
+                f"clip.use_bnb_linear: bitsandbytes {bitsandbytes.__version__} has no {config.use_bnb_linear}; install an"
+                " older one, or leave it out"
+            )
+    if config.remote_sync and config.remote_sync_protocol == "s3" and shutil.which("aws") is None:
+        raise UserError(
+            "clip.remote_sync_protocol: `s3` calls the program `aws`, which is not here; install it, or write `fsspec`"
+        )
+    if config.opt.startswith("timm/"):
+        import timm.optim
+
+        name = config.opt.removeprefix("timm/")
+        if name not in timm.optim.list_optimizers():
+            raise UserError(
+                f"clip.opt: timm has no optimizer {name!r}; it has: {', '.join(timm.optim.list_optimizers())}"
+            )

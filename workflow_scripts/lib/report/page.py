@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from workflow_scripts.lib.config import ReportConfig
 from workflow_scripts.lib.frames.moments import frames_in_moment
-from workflow_scripts.lib.report import examples, fonts, numbers, retrieval, sections
+from workflow_scripts.lib.report import clip, examples, fonts, numbers, retrieval, sections
 from workflow_scripts.lib.report.benchmarks import rule_costs
 from workflow_scripts.lib.report.curves import draw_curves
 from workflow_scripts.lib.report.media import Media, Video
@@ -45,7 +45,7 @@ def build_page(
         "title": config.title,
         "metrics": metrics,
         "tiles": sections.tiles(metrics, costs),
-        "clip": (metrics.get("clip") or {}).get("test") or {},
+        "clip": clip.section(metrics.get("clip") or {}),
         "retrieval": _retrieval(config, metrics["retrieval"], results, media) if "retrieval" in on else None,
         "captioner": _captioner(config, metrics["captioner"], results, media) if "captioner" in on else None,
         "curves": draw_curves(results, on),
