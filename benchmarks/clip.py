@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.machine import Sharing, machine_facts, measure
-from benchmarks.verdict import at_most
+from benchmarks.verdict import at_most, tell
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import ClipConfig, freeze
 from workflow_scripts.lib.files import whole_folder, write_json
@@ -157,10 +157,7 @@ def main() -> None:
     args.cache.mkdir(parents=True, exist_ok=True)
     result = compare(args.cache, 1 if args.quick else args.rounds, QUICK if args.quick else Setting())
     write_json(args.out, result)
-    for row in result["verdict"]:
-        print(f"{'pass' if row['passed'] else 'FAIL'}  {row['target']}: {row['measured']} ({row['where']})")
-    if not all(row["passed"] for row in result["verdict"]) and not args.quick:
-        sys.exit(1)
+    tell(result["verdict"], args.quick)
 
 
 if __name__ == "__main__":

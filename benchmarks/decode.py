@@ -4,7 +4,6 @@
 """
 
 import argparse
-import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +17,7 @@ from benchmarks.other_tools import TOOLS, install
 from benchmarks.other_tools import version as version_of
 from benchmarks.readers import COUNT, SIZE
 from benchmarks.rounds import Contestant, DidNotRun, take_turns
-from benchmarks.verdict import judge
+from benchmarks.verdict import judge, tell
 from benchmarks.whole_shard import whole_shards
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.files import whole_file, write_json
@@ -114,10 +113,7 @@ def main() -> None:
     write_json(args.out, result)
     with whole_file(args.out.with_suffix(".md")) as temporary:
         temporary.write_text(page(result), encoding="utf-8")
-    for row in result["verdict"]:
-        print(f"{'pass' if row['passed'] else 'FAIL'}  {row['target']}: {row['measured']} ({row['where']})")
-    if not all(row["passed"] for row in result["verdict"]) and not args.quick:
-        sys.exit(1)
+    tell(result["verdict"], args.quick)
 
 
 if __name__ == "__main__":

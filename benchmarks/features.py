@@ -5,7 +5,6 @@
 
 import argparse
 import os
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.features_reading import reading
 from benchmarks.features_verdict import judge
 from benchmarks.features_writing import resuming, writing
 from benchmarks.machine import Sharing, machine_facts
+from benchmarks.verdict import tell
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.files import whole_file, write_json
 
@@ -88,10 +88,7 @@ def main() -> None:
     write_json(args.out, result)
     with whole_file(args.out.with_suffix(".md")) as temporary:
         temporary.write_text(page(result), encoding="utf-8")
-    for row in result["verdict"]:
-        print(f"{'pass' if row['passed'] else 'FAIL'}  {row['target']}: {row['measured']} ({row['where']})")
-    if not all(row["passed"] for row in result["verdict"]) and not args.quick:
-        sys.exit(1)
+    tell(result["verdict"], args.quick)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 
 import argparse
 import os
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ from benchmarks.retrieval_evaluation import evaluation
 from benchmarks.retrieval_page import page
 from benchmarks.retrieval_training import memory, parts, training
 from benchmarks.retrieval_verdict import ORIGINAL, judge
+from benchmarks.verdict import tell
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.files import whole_file, write_json
 
@@ -96,10 +96,7 @@ def main() -> None:
         write_json(args.out, result)
         with whole_file(args.out.with_suffix(".md")) as temporary:
             temporary.write_text(page(result), encoding="utf-8")
-    for row in result["verdict"]:
-        print(f"{'pass' if row['passed'] else 'FAIL'}  {row['target']}: {row['measured']} ({row['where']})")
-    if not all(row["passed"] for row in result["verdict"]) and not args.quick:
-        sys.exit(1)
+    tell(result["verdict"], args.quick)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The targets of decoding, each with what was measured."""
 
+import sys
 from collections.abc import Callable
 from statistics import median
 
@@ -110,6 +111,14 @@ def at_most(target: str, most: float, measured: float | None, where: str) -> dic
         "where": where,
         "passed": measured is not None and measured <= most,
     }
+
+
+def tell(rows: list[dict], quick: bool) -> None:
+    """Print a verdict; exit code 1 when a target is missed, but for a quick run, which measures nothing."""
+    for row in rows:
+        print(f"{'pass' if row['passed'] else 'FAIL'}  {row['target']}: {row['measured']} ({row['where']})")
+    if not all(row["passed"] for row in rows) and not quick:
+        sys.exit(1)
 
 
 def _flat(memory: dict) -> dict:
