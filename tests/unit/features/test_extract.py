@@ -1,8 +1,6 @@
 """Frames and captions through an encoder: batches by position, kills, several processes, and what is refused."""
 
 import io
-import os
-import socket
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.unit.forks import in_processes
 from workflow_scripts.lib.config import EncoderConfig
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features import planned, space
@@ -210,34 +209,6 @@ def test_batches_can_be_computed_again_by_themselves(tmp_path):
         [(_, found)] = encoded_frames(frames, encoder, [batch], "float16")
         rows, which = frames.rows("video", batch)
     np.testing.assert_array_equal(found["video"][which[rows == 8]], stored)
-
-
-def free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
-
-
-def in_processes(world, work):
-    """Exit codes of `world` forks that do `work(rank)`, which know of each other as torchrun would have it."""
-    port, children = free_port(), []
-    for rank in range(world):
-        if (child := os.fork()) == 0:
-            code = 1
-            try:
-                os.environ |= {
-                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-                    "RANK": str(rank), "WORLD_SIZE": str(world),
-                }  # fmt: skip
-                work(rank)
-                code = 0
-            except UserError as error:
-                print(error, flush=True)
-                code = 3 if "another one has failed" in str(error) else 2
-            finally:
-                os._exit(code)
-        children.append(child)
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
 def test_two_processes_give_the_bytes_of_one(tmp_path):

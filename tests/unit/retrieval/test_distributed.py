@@ -1,13 +1,10 @@
 """Several processes train as one does, whatever they have of a batch."""
 
-import os
-import socket
-import traceback
-
 import numpy as np
 import pytest
 import torch
 
+from tests.unit import forks
 from tests.unit.retrieval.tiny_corpus import make_corpus
 from tests.unit.retrieval.tiny_training import Killed, logged, numbers, train_tiny
 from workflow_scripts.lib.errors import UserError
@@ -27,37 +24,14 @@ def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("distributed") / "c", {"train": 9, "val": 3})
 
 
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
-
-
 def in_processes(world: int, work) -> list[int]:
-    """Exit codes of forks that do `work(job)`, which know of each other as torchrun would have it: 0, 2 for a UserError,
-    3 for the one that says that another process has failed, 9 for a kill."""
-    port, children = free_port(), []
-    for rank in range(world):
-        if (child := os.fork()) == 0:
-            code = 1
-            try:
-                os.environ |= {
-                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-                    "RANK": str(rank), "WORLD_SIZE": str(world),
-                }  # fmt: skip
-                with processes() as job:
-                    work(job)
-                code = 0
-            except UserError as error:
-                code = 3 if "another one has failed" in str(error) else 2
-            except Killed:
-                code = 9
-            except Exception:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        children.append(child)
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    """Exit codes of forks that do `work(job)`; 9 for a kill."""
+
+    def in_job(rank: int) -> None:
+        with processes() as job:
+            work(job)
+
+    return forks.in_processes(world, in_job, {Killed: 9})
 
 
 @pytest.fixture(scope="module")
