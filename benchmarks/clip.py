@@ -11,14 +11,13 @@ import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.machine import Sharing, machine_facts, measure
+from benchmarks.machine import Sharing, measure, result_head
 from benchmarks.verdict import at_most, tell
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import ClipConfig, freeze
@@ -121,9 +120,7 @@ def compare(cache: Path, rounds: int, setting: Setting) -> dict:
     ratios = [a["cpu_s"] / b["cpu_s"] for a, b in zip(costs[OURS], costs[BY_HAND], strict=True)]
     target = "CPU seconds of train_clip over those of open_clip_train by hand"
     return {
-        "machine": machine_facts(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "others_share_of_processors": round(sharing.others, 3),
+        **result_head(PACKAGES, sharing),
         "rounds": rounds,
         "setting": {
             **vars(setting),

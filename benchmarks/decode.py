@@ -5,13 +5,12 @@
 
 import argparse
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.clips import MEASURED, QUICK, MadeClip, make_clips
 from benchmarks.decode_page import page
 from benchmarks.errors import frame_errors
-from benchmarks.machine import Sharing, machine_facts
+from benchmarks.machine import Sharing, result_head
 from benchmarks.memory import memory_over
 from benchmarks.other_tools import TOOLS, install
 from benchmarks.other_tools import version as version_of
@@ -57,9 +56,7 @@ def compare(
         memory = memory_over(videos, max(1, videos // (VIDEOS // SAMPLE_EVERY)), folder)
         errors = {clip.kind.name: frame_errors(clip, _stored(Path(keep), clip)) for clip in clips}
     return {
-        "machine": machine_facts(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
-        "others_share_of_processors": round(sharing.others, 3),
+        **result_head(PACKAGES, sharing),
         "task": {"frames": COUNT, "size": list(SIZE), "rounds": rounds},
         "verdict": judge(turns, clips, shards, errors, memory, sharing.others),
         "clips": [clip.facts() for clip in clips],
@@ -76,13 +73,6 @@ def _stored(keep: Path, clip: MadeClip) -> dict[str, Path]:
     """The readers that left JPEGs of the clip, with the folder of each."""
     folders = {folder.name: folder / clip.kind.name for folder in sorted(keep.iterdir())}
     return {reader: folder for reader, folder in folders.items() if any(folder.glob("*.jpg"))}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def main() -> None:

@@ -6,7 +6,6 @@
 import argparse
 import os
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from benchmarks.features_page import page
 from benchmarks.features_reading import reading
 from benchmarks.features_verdict import judge
 from benchmarks.features_writing import resuming, writing
-from benchmarks.machine import Sharing, machine_facts
+from benchmarks.machine import Sharing, result_head
 from benchmarks.verdict import tell
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.files import whole_file, write_json
@@ -54,10 +53,7 @@ def compare(cache: Path, rounds: int, quick: bool) -> dict:
             for threads in sorted({1, len(os.sched_getaffinity(0))})
         ]
     result = {
-        "machine": machine_facts(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "others_share_of_processors": round(sharing.others, 3),
-        "load_average_at_end": round(os.getloadavg()[0], 1),
+        **result_head(PACKAGES, sharing),
         "rounds": rounds,
         "verdict": [],
         "extraction": extracted,

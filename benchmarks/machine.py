@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,26 @@ def machine_facts() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "python": platform.python_version(),
     }
+
+
+def result_head(packages: Sequence[str], sharing: "Sharing") -> dict[str, Any]:
+    """What a file of results begins with: the machine, versions of the packages that are installed, and what else ran.
+
+    `sharing` is that of the block that was measured.
+    """
+    return {
+        "machine": machine_facts(),
+        "packages": {name: found for name in packages if (found := _version(name))},
+        "others_share_of_processors": round(sharing.others, 3),
+        "load_average_at_end": round(os.getloadavg()[0], 1),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str | None:

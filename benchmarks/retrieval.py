@@ -6,12 +6,11 @@
 import argparse
 import os
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from benchmarks.machine import Sharing, machine_facts
+from benchmarks.machine import Sharing, result_head
 from benchmarks.retrieval_agreement import agreement
 from benchmarks.retrieval_contestants import QUICK, Setting
 from benchmarks.retrieval_evaluation import evaluation
@@ -52,10 +51,7 @@ def compare(cache: Path, rounds: int, quick: bool, only: list[str]) -> dict:
                     evaluation(cache, setting, quick, device, min(rounds, 2)) for device in devices
                 ]
     result = {
-        "machine": machine_facts(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "others_share_of_processors": round(sharing.others, 3),
-        "load_average_at_end": round(os.getloadavg()[0], 1),
+        **result_head(PACKAGES, sharing),
         "rounds": rounds,
         "setting": {
             "batch": setting.batch,

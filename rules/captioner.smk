@@ -62,6 +62,7 @@ if CONFIG.captioner.enabled:
             mem_mb=32000,
             runtime=1440,
         params:
+            launch=launch,
             features=folder_of("features"),
             corpus=folder_of("captions"),
             frames=folder_of("status"),
@@ -69,7 +70,7 @@ if CONFIG.captioner.enabled:
             checkpoints=f"{CAPTIONER}/stage1_checkpoints",
             seed=CONFIG.seed,
         shell:
-            f"{LAUNCH} -m workflow_scripts.train_captioner_stage1"
+            "{params.launch} -m workflow_scripts.train_captioner_stage1"
             " --config {input.config:q}"
             " --demo-language-model {input.language_model:q}"
             " --features {params.features:q}"
@@ -107,6 +108,7 @@ if CONFIG.captioner.enabled:
             mem_mb=32000,
             runtime=2880,
         params:
+            launch=launch,
             features=folder_of("features"),
             corpus=folder_of("captions"),
             frames=folder_of("status"),
@@ -114,7 +116,7 @@ if CONFIG.captioner.enabled:
             checkpoints=f"{CAPTIONER}/stage2_checkpoints",
             seed=CONFIG.seed,
         shell:
-            f"{LAUNCH} -m workflow_scripts.train_captioner_stage2"
+            "{params.launch} -m workflow_scripts.train_captioner_stage2"
             " --config {input.config:q}"
             " --demo-language-model {input.language_model:q}"
             " --stage1 {input.stage1:q}"

@@ -2,7 +2,6 @@
 
 from workflow_scripts.lib.clip.named_files import named_files
 from workflow_scripts.lib.clip.own_pairs import local_files, zeroshot_files
-from workflow_scripts.lib.clip.running import running_flags as training_flags
 
 CLIP = f"{RESULTS}/clip"
 TRAINED_CLIP = f"{CLIP}/trained"
@@ -22,12 +21,8 @@ if CONFIG.clip.enabled:
         raise WorkflowError(str(error)) from None
 
     # Splits whose pairs are made of the corpus's frames. Without them, and with own pairs to evaluate on, no frame is needed.
-    PACKED = [
-        split
-        for split in ("train", "val")
-        if DATA.dataset_type != "synthetic" and getattr(DATA, split) is None
-    ]
-    ON_CORPUS = DATA.test is None
+    PACKED = [split for split in ("train", "val") if DATA.of_corpus(split)]
+    ON_CORPUS = DATA.of_corpus("test")
 
     if DEMO_CLIP:
 
@@ -115,13 +110,14 @@ if CONFIG.clip.enabled:
             mem_mb=16000,
             runtime=2880,
         params:
+            launch=launch,
             pairs=folder_of("pairs"),
             shards=N_SHARDS,
             checkpoints=f"{CLIP}/checkpoints",
-            how_to_run=lambda wildcards, input: training_flags(CONFIG.clip),
+            how_to_run=how_to_run(CONFIG.clip),
             seed=CONFIG.seed,
         shell:
-            f"{LAUNCH} -m workflow_scripts.train_clip"
+            "{params.launch} -m workflow_scripts.train_clip"
             " --config {input.config:q}"
             " --demo-model {input.model:q}"
             " --pairs {params.pairs:q}"

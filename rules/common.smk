@@ -10,7 +10,8 @@ from workflow_scripts.lib.config import freeze, freeze_named, freeze_side, parse
 from workflow_scripts.lib.corpus.tables import SPLITS
 from workflow_scripts.lib.environment import hold_run_lock, use_this_checkout
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.encoders.section import running_flags
+from workflow_scripts.lib.launching import launcher
+from workflow_scripts.lib.running import running_flags
 from workflow_scripts.lib.status.record import record_run
 
 use_this_checkout()
@@ -37,22 +38,6 @@ CAPTIONS = expand(f"{CORPUS}/captions_{{shard}}.parquet", shard=SHARDS)
 STATUS = expand(
     f"{FRAMES}/status_{{shard}}.parquet",
     shard=[] if CONFIG.corpus.is_imported else SHARDS,
-)
-
-# One command for any number of GPUs. The counts are resources, set in a profile, so that going from one GPU to four
-# does not invalidate a model (resources are no rerun trigger): `gpu` is that of all nodes together, as in SLURM's
-# `--gpus`. Over nodes, torchrun is started once on each of them, inside the job's own step (`--overlap`), and its
-# processes meet at the job's first host.
-LAUNCH = (
-    "$(if [ {resources.nodes} -gt 1 ]; then"
-    " each=$(({resources.gpu} / {resources.nodes}));"
-    ' host=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1);'
-    " echo srun --overlap --kill-on-bad-exit=1 --nodes={resources.nodes} --ntasks={resources.nodes}"
-    " --ntasks-per-node=1 --cpus-per-task={threads} --gpus-per-node=$each"
-    " torchrun --nnodes={resources.nodes} --nproc-per-node=$((each > 1 ? each : 1)) --rdzv-backend=c10d"
-    " --rdzv-id=$SLURM_JOB_ID --rdzv-endpoint=$host:$((20000 + SLURM_JOB_ID % 20000));"
-    " elif [ {resources.gpu} -gt 1 ]; then echo torchrun --standalone --nproc-per-node={resources.gpu};"
-    " else echo python; fi)"
 )
 
 # Half of the machine, so that the branches of the DAG (retrieval beside the captioner)
@@ -146,12 +131,24 @@ def trained_clip_of(wildcards):
     return trained_clip(wildcards.encoder)
 
 
-def how_to_run(wildcards, input):
-    """For `params`: batch size and the like, and the number of shards, to tell the space that all of them take. Since
-    it takes `input`, Snakemake does not compare it: no edit of these starts a job again.
-    """
-    flags = running_flags(CONFIG.features.encoder(wildcards.encoder))
-    return f"{flags} --shards {N_SHARDS}"
+# Snakemake compares no parameter whose function takes `input` or `resources` with that of the last run: neither more
+# workers nor more GPUs, which a profile sets, are a reason to train again.
+
+
+def launch(wildcards, resources, threads):
+    """For `params`: what a command that several GPUs share begins with."""
+    return launcher(resources.gpu, resources.nodes, threads)
+
+
+def how_to_run(section):
+    """For `params`: workers and the like of a section, as flags."""
+    return lambda wildcards, input: running_flags(section, section.RUNNING)
+
+
+def how_to_encode(wildcards, input):
+    """The same of an encoder, and the number of shards, to tell the space that all of them take."""
+    encoder = CONFIG.features.encoder(wildcards.encoder)
+    return f"{running_flags(encoder, encoder.RUNNING)} --shards {N_SHARDS}"
 
 
 def text_section(encoder):

@@ -24,11 +24,12 @@ rule extract_video_features:
         mem_mb=16000,
         runtime=720,
     params:
-        how_to_run=how_to_run,
+        launch=launch,
+        how_to_run=how_to_encode,
     shell:
-        f"{LAUNCH} -m workflow_scripts.extract_video_features"
+        "{params.launch} -m workflow_scripts.extract_video_features"
         " --config {input.config:q}"
-        " {params.how_to_run}"
+        "{params.how_to_run}"
         " --trained-clip {input.model:q}"
         " --frames {input.tar:q}"
         " --status {input.status:q}"
@@ -59,11 +60,11 @@ rule extract_text_features:
         mem_mb=16000,
         runtime=240,
     params:
-        how_to_run=how_to_run,
+        how_to_run=how_to_encode,
     shell:
         "python -m workflow_scripts.extract_text_features"
         " --config {input.config:q}"
-        " {params.how_to_run}"
+        "{params.how_to_run}"
         " --trained-clip {input.model:q}"
         " --captions {input.captions:q}"
         " --text-features {output.text:q}"

@@ -1,19 +1,7 @@
 """retrieval: train and evaluate GMMFormer, and encode the videos for searching."""
 
-from shlex import quote
-
 RETRIEVAL = f"{RESULTS}/retrieval"
 TEXT_ENCODER = CONFIG.retrieval.text_encoder or CONFIG.retrieval.encoder
-
-# Neither in the frozen section nor in what Snakemake compares: more workers are no reason to train again.
-TRAINING = (
-    f" --workers {CONFIG.retrieval.workers}"
-    f" --prefetch {CONFIG.retrieval.prefetch}"
-    f" --checkpoint-steps {CONFIG.retrieval.checkpoint_steps}"
-    f" --keep-epochs {CONFIG.retrieval.keep_epochs}"
-    f" --log-steps {CONFIG.retrieval.log_steps}"
-    + (f" --wandb {quote(CONFIG.retrieval.wandb)}" if CONFIG.retrieval.wandb else "")
-)
 
 
 if CONFIG.retrieval.enabled:
@@ -41,14 +29,15 @@ if CONFIG.retrieval.enabled:
             mem_mb=16000,
             runtime=2880,
         params:
+            launch=launch,
             features=folder_of("features"),
             texts=folder_of("texts"),
             checkpoints=f"{RETRIEVAL}/checkpoints",
             log_folder=f"{RETRIEVAL}/log",
-            how_to_run=lambda wildcards, input: TRAINING,
+            how_to_run=how_to_run(CONFIG.retrieval),
             seed=CONFIG.seed,
         shell:
-            f"{LAUNCH} -m workflow_scripts.train_retrieval"
+            "{params.launch} -m workflow_scripts.train_retrieval"
             " --config {input.config:q}"
             " --features {params.features:q}"
             " --text-features {params.texts:q}"

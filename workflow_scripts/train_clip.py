@@ -9,11 +9,11 @@ import os
 from pathlib import Path
 
 from workflow_scripts.lib.checkpoints import mark_finished
-from workflow_scripts.lib.clip.running import add_running_arguments, with_running_arguments
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, set_up_compute
 from workflow_scripts.lib.config import ClipConfig, load_section
 from workflow_scripts.lib.files import whole_folder
+from workflow_scripts.lib.running import add_running_arguments, with_running_arguments
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -29,14 +29,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder that survives a killed job")
     parser.add_argument("--model", type=Path, required=True, help="folder to write the trained model to")
     parser.add_argument("--curve", type=Path, required=True, help="CSV of losses to write")
-    add_running_arguments(parser)
+    add_running_arguments(parser, ClipConfig, ClipConfig.RUNNING)
     add_compute_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     arguments = parse_arguments()
-    config = with_running_arguments(load_section(ClipConfig, arguments.config), arguments)
+    config = with_running_arguments(load_section(ClipConfig, arguments.config), ClipConfig.RUNNING, arguments)
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     device = set_up_compute(arguments.threads, arguments.seed)
 
@@ -59,13 +59,13 @@ def main() -> None:
     )
     run = resume.what_it_depends_on(config, arguments.demo_model, train.identity, arguments.seed)
     folder = checkpoints / resume.name_of(run)
-    checkpoint = resume.checkpoint_of(folder, config)
     command = training_arguments(
         config, model, train, val, logs=checkpoints, name=folder.name, seed=arguments.seed, ranks=ranks,
-        device=device.type, resume=checkpoint,
+        device=device.type,
     )  # fmt: skip
     if first:
-        resume.prepare(checkpoints, run, config, checkpoint)
+        checkpoint = resume.prepare(checkpoints, run, config)
+        command += [f"--resume={checkpoint}"] if checkpoint else []
         print(shown(command), flush=True)
     preprocessing = run_open_clip_train(command, arguments.seed, folder / resume.CURVE, model)
     if first:

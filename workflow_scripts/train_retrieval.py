@@ -15,15 +15,12 @@ from workflow_scripts.lib.config import RetrievalConfig, load_section
 from workflow_scripts.lib.features.reader import open_features
 from workflow_scripts.lib.files import refuse_folder, refuse_other_things, write_csv
 from workflow_scripts.lib.processes import first_prints, processes
-from workflow_scripts.lib.retrieval.arguments import (
-    add_feature_arguments,
-    add_training_arguments,
-    with_training_arguments,
-)
+from workflow_scripts.lib.retrieval.arguments import add_feature_arguments
 from workflow_scripts.lib.retrieval.checkpoints import BEST
 from workflow_scripts.lib.retrieval.data import read_splits, visual_reader
 from workflow_scripts.lib.retrieval.model_folder import CONFIG, read_checkpoint_model, write_model
 from workflow_scripts.lib.retrieval.train import CURVE_COLUMNS, train
+from workflow_scripts.lib.running import add_running_arguments, with_running_arguments
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -41,14 +38,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--curve", type=Path, required=True, help="output: CSV of losses and validation by epoch"
     )
-    add_training_arguments(parser)
+    add_running_arguments(parser, RetrievalConfig, RetrievalConfig.RUNNING)
     add_compute_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     arguments = parse_arguments()
-    config = with_training_arguments(load_section(RetrievalConfig, arguments.config), arguments)
+    config = load_section(RetrievalConfig, arguments.config)
+    config = with_running_arguments(config, RetrievalConfig.RUNNING, arguments)
     with processes(cuda=torch.cuda.is_available()) as job, first_prints(job):
         if job.first:  # not behind days of training
             refuse_other_things(arguments.model, CONFIG)

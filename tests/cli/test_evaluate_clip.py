@@ -78,9 +78,21 @@ def test_own_tars(tmp_path):
 
 
 def test_nothing_to_evaluate_on_is_told(capsys):
-    metrics = evaluate(pipeline.trained(), "nothing.json", corpus=None, frames=None)
+    folder = pipeline.trained()
+    metrics = evaluate(folder, "nothing.json", corpus=None, frames=None)
     assert metrics["test"] == metrics["before"] == {}
-    assert "no recall: there are neither frames" in capsys.readouterr().out
+    assert "no recall: clip.data.test names no pairs" in capsys.readouterr().out
+
+
+def test_own_training_takes_nothing_of_the_corpus_unasked(tmp_path, capsys):
+    evaluation = ClipEvaluation(data={"train": {"files": ["mine.tar"]}})
+    (tmp_path / "evaluation.yaml").write_text(freeze(evaluation))
+    metrics = evaluate(pipeline.trained(), "unasked.json", evaluation=tmp_path / "evaluation.yaml")
+    assert metrics["test"] == {} and "no recall" in capsys.readouterr().out
+    evaluation = ClipEvaluation(data={"train": {"files": ["mine.tar"]}, "test": "corpus"})
+    (tmp_path / "evaluation.yaml").write_text(freeze(evaluation))
+    metrics = evaluate(pipeline.trained(), "asked.json", evaluation=tmp_path / "evaluation.yaml")
+    assert set(metrics["test"]) == {"en", "ko"}
 
 
 @pytest.mark.parametrize("siglip", [False, True])

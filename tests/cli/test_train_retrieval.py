@@ -15,7 +15,7 @@ from workflow_scripts import train_retrieval
 from workflow_scripts.lib import command
 from workflow_scripts.lib.config import RetrievalConfig, freeze, load_section
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.retrieval.arguments import with_training_arguments
+from workflow_scripts.lib.running import with_running_arguments
 
 
 def flags_of(folder, config, texts="features") -> list[str]:
@@ -75,7 +75,7 @@ def test_no_training_videos_ends_with_a_sentence_and_no_model(tmp_path, monkeypa
 def test_flags_are_checked_as_the_section_is(tmp_path, monkeypatch, flag, value):
     folder = make_corpus(tmp_path / "c", {"train": 3})
     monkeypatch.setattr(sys, "argv", ["train_retrieval", *flags_of(folder, small_config()), flag, value])
-    with pytest.raises(UserError, match=flag):
+    with pytest.raises(UserError, match=f"{flag[2:].replace('-', '_')}: .*{value}"):
         train_retrieval.main()
 
 
@@ -88,7 +88,8 @@ def test_a_flag_that_is_not_given_leaves_the_section_as_it_is(tmp_path, monkeypa
     monkeypatch.setattr(sys, "argv", ["train_retrieval", "--config", "x", *flags, "--log-steps", "7"])
     arguments = train_retrieval.parse_arguments()
     config = load_section(RetrievalConfig, tmp_path / "retrieval.yaml")
-    assert with_training_arguments(config, arguments) == config.model_copy(update={"log_steps": 7})
+    found = with_running_arguments(config, RetrievalConfig.RUNNING, arguments)
+    assert found == config.model_copy(update={"log_steps": 7})
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "two"])

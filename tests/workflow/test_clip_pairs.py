@@ -42,7 +42,11 @@ OWN = {"files": ["{0..1}.tar"]}
     [
         ({}, {"extract_frames": 2} | ON_CORPUS),
         ({"dataset_type": "synthetic"}, {"extract_frames": 2, "train_clip": 1, "evaluate_clip": 1}),
-        ({"train": OWN, "val": OWN}, {"extract_frames": 2, "train_clip": 1, "evaluate_clip": 1}),
+        ({"train": OWN}, {"train_clip": 1, "evaluate_clip": 1}),
+        (
+            {"train": OWN, "test": "corpus"},
+            {"extract_frames": 2, "train_clip": 1, "evaluate_clip": 1},
+        ),
         ({"train": OWN, "val": OWN, "test": OWN}, {"train_clip": 1, "evaluate_clip": 1}),
         (
             {"dataset_type": "csv", **{split: {"files": ["own.csv"]} for split in ("train", "val", "test")}},
@@ -58,8 +62,11 @@ def test_no_frame_is_decoded_for_pairs_that_are_there(scratch, data, expected):
     assert planned(scratch, with_pairs(**data)) == expected
 
 
-def test_only_the_missing_split_is_packed(scratch):
-    assert planned(scratch, with_pairs(train=OWN)) == {"extract_frames": 2} | ON_CORPUS
+def test_only_what_is_taken_of_the_corpus_is_packed(scratch):
+    assert (
+        planned(scratch, with_pairs(train=OWN, val="corpus", test="corpus"))
+        == {"extract_frames": 2} | ON_CORPUS
+    )
     said = scratch.snakemake("--dry-run", "--until", "evaluate_clip")
     assert "--splits val --pairs" in said and "--splits train" not in said
 
@@ -81,7 +88,7 @@ def test_pairs_that_are_not_there_stop_before_any_job(scratch, data, words):
 def test_a_changed_file_trains_again_and_packs_nothing(tmp_path):
     for number in range(3):
         (tmp_path / f"{number}.tar").touch()
-    config = with_pairs(train=OWN, test={"files": ["2.tar"]})
+    config = with_pairs(train=OWN, val="corpus", test={"files": ["2.tar"]})
     scratch = Scratch(tmp_path, config)
     scratch.pretend_run()
     assert scratch.planned() == {}

@@ -49,43 +49,43 @@ def commands(tmp_path_factory):
         lines = scratch.snakemake("--dry-run", "--set-resources", *resources).splitlines()
         found = {}
         for rule in RULES:
-            line = next(line for line in lines if f" -m workflow_scripts.{rule}" in line)
-            found[rule] = line[line.index("$(") :].split(f" -m workflow_scripts.{rule}")[0]
+            module = f" -m workflow_scripts.{rule} "
+            command = next(line for line in lines if module in line).removeprefix("Shell command: ")
+            found[rule] = command.split(module)[0]
         return found
 
     return planned
 
 
-def words(launcher, programs, **environment):
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"echo {launcher}"], capture_output=True, text=True, check=True,
-        env={"PATH": f"{programs}:{os.environ['PATH']}", **environment},
-    )  # fmt: skip
-    return done.stdout.split()
+TORCHRUN = "torchrun --standalone --nproc-per-node=4"
 
 
-TORCHRUN = ["torchrun", "--standalone", "--nproc-per-node=4"]
+@pytest.mark.parametrize(("gpu", "expected"), [(0, "python"), (1, "python"), (4, TORCHRUN)])
+def test_on_one_machine(commands, gpu, expected):
+    assert commands(gpu, 1) == dict.fromkeys(RULES, expected)
 
 
-@pytest.mark.parametrize(("gpu", "expected"), [(0, ["python"]), (1, ["python"]), (4, TORCHRUN)])
-def test_on_one_machine(commands, programs, gpu, expected):
-    for rule, launcher in commands(gpu, 1).items():
-        assert words(launcher, programs) == expected, rule
-
-
-def test_over_nodes(commands, programs):
+def test_over_nodes_the_shell_fills_in_what_the_job_is(commands, programs):
     job = {"SLURM_JOB_ID": "123456", "SLURM_JOB_NODELIST": "the-[first,second]"}
     for rule, launcher in commands(8, 2).items():
-        found = words(launcher, programs, **job)
-        assert found[0] == "srun", rule
-        middle = found.index("torchrun")
-        assert {"--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--gpus-per-node=4", "--overlap"} <= set(
-            found[:middle]
-        )
-        assert set(found[middle + 1 :]) == {
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", f"echo {launcher}"], capture_output=True, text=True, check=True,
+            env={"PATH": f"{programs}:{os.environ['PATH']}", **job},
+        )  # fmt: skip
+        slurm, torchrun = done.stdout.split(" torchrun ")
+        assert slurm.startswith("srun --overlap ") and "--gpus-per-node=4" in slurm.split(), rule
+        assert torchrun.split() == [
             "--nnodes=2", "--nproc-per-node=4", "--rdzv-backend=c10d", "--rdzv-id=123456",
             "--rdzv-endpoint=the-first:23456",
-        }  # fmt: skip
+        ]  # fmt: skip
+
+
+def test_gpus_that_cannot_be_shared_equally_are_told_before_any_job(tmp_path):
+    scratch = Scratch(tmp_path, demo_config())
+    resources = ["train_clip:gpu=5", "train_clip:nodes=2"]
+    said = scratch.snakemake("--set-resources", *resources, check=False)
+    assert "gpu=5 and nodes=2 do not fit" in said and "rule train_clip" in said
+    assert not (tmp_path / "resources").exists()
 
 
 @pytest.mark.slow

@@ -74,11 +74,12 @@ class PairsConfig(Section):
     samples: Positive = 10_000
     """Pairs of an epoch of synthetic ones."""
     train: PairFiles | None = None
-    """Own pairs to train on; each of the three that is not given comes from the corpus."""
-    val: PairFiles | None = None
-    """Own pairs to validate on."""
-    test: PairFiles | None = None
-    """Own pairs to evaluate on."""
+    """Own pairs to train on; default: the corpus's."""
+    val: PairFiles | Literal["corpus"] | None = None
+    """Own pairs to validate on while it trains, 10,000 at most, or `corpus` for the corpus's; default: the corpus's, but
+    none where own pairs are trained on."""
+    test: PairFiles | Literal["corpus"] | None = None
+    """Own pairs to evaluate on, or `corpus`; default: as of `val`."""
     csv_separator: Text = "\t"
     """Between the columns of CSVs: one character."""
     csv_img_key: Text = "filepath"
@@ -115,6 +116,17 @@ class PairsConfig(Section):
     def _fits_together(self):
         pairs_fit_together(self)
         return self
+
+    def own(self, split: str) -> PairFiles | None:
+        """The own pairs of a split, if it has any."""
+        given = getattr(self, split)
+        return given if isinstance(given, PairFiles) else None
+
+    def of_corpus(self, split: str) -> bool:
+        """Whether the pairs of a split are the corpus's: where it says so, and where nothing else is trained on."""
+        noise = self.dataset_type == "synthetic" and split != "test"
+        given = getattr(self, split)
+        return given == "corpus" or (given is None and self.train is None and not noise)
 
 
 class Augmentation(Section):
@@ -324,7 +336,7 @@ class ClipConfig(Section):
     remote_sync_frequency: Positive = 300
     """Seconds between two copies."""
     remote_sync_protocol: Literal["s3", "fsspec"] = "fsspec"
-    """`s3` needs the aws client; `fsspec` takes `file://`, `gs://` and the like."""
+    """`s3` calls the program `aws`; `fsspec` takes folders, and `gs://` and the like with their packages (`gcsfs`)."""
     extra_args: list[Text] = []
     """Further arguments of open_clip_train, as on its command line, for options that are not here."""
 

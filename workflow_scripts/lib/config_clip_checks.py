@@ -37,7 +37,7 @@ def fits_together(config: ClipConfig) -> None:
 
 def pairs_fit_together(data: PairsConfig) -> None:
     """The same for `clip.data`."""
-    own = {split: files for split in ("train", "val", "test") if (files := getattr(data, split))}
+    own = {split: files for split in ("train", "val", "test") if (files := data.own(split))}
     if data.dataset_type == "synthetic":
         keys = ("train", "val", "test", "frames_per_caption", "frames", "captions_per_video", "languages")
         _useless(data, "with dataset_type synthetic", *keys, "pairs_per_tar")
@@ -48,9 +48,9 @@ def pairs_fit_together(data: PairsConfig) -> None:
     if data.dataset_type != "csv":
         why = f"with dataset_type {data.dataset_type}"
         _useless(data, why, "csv_separator", "csv_img_key", "csv_caption_key")
-    if len(own) == 3:
+    if not any(map(data.of_corpus, ("train", "val"))):
         keys = ("frames_per_caption", "frames", "captions_per_video", "languages", "pairs_per_tar")
-        _useless(data, "with pairs of your own for everything", *keys)
+        _useless(data, "without pairs of the corpus to train or to validate on", *keys)
     for split, files in own.items():
         if data.dataset_type == "csv" and len(files.files) > 1:
             raise ValueError(

@@ -21,7 +21,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 def _place(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[list[str], type[BaseModel] | None]:
     """The keys as a person writes them, and the section that the last of them stands in.
 
-    pydantic's `loc` also names the option of a union that it tried: a section by its `kind`, or `literal['batch']`.
+    pydantic's `loc` also names the option of a union that it tried: a section by its `kind` or its class, or
+    `literal['batch']`.
     """
     keys: list[str] = []
     section: type[BaseModel] | None = None
@@ -33,7 +34,7 @@ def _place(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[list[str
             options = [
                 option for option in options if part in get_args(option.model_fields["kind"].annotation)
             ]
-        elif not part.endswith((")", "]")):
+        elif not part.endswith((")", "]")) and part not in {option.__name__ for option in options}:
             keys.append(part)
             section = options[0] if options else None
             field = section.model_fields.get(part) if section else None

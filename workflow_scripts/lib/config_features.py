@@ -50,11 +50,11 @@ class EncoderConfig(Section):
     moved away in time, those of the shard alone."""
 
     # How the features are made, not what they are: batches and compiled code change no more than the rounding.
-    RUNNING: ClassVar = frozenset({"batch_size", "compile", "space"})
+    RUNNING: ClassVar = ("batch_size", "compile", "space")
     # What does not decide about the features of a side. Editing it makes none of them again.
     NOT_DECIDING: ClassVar[dict[Side, frozenset[str]]] = {
-        "video": RUNNING | {"frames", "text", "text_layer"},
-        "text": RUNNING | {"frames", "token_grid"},
+        "video": frozenset({*RUNNING, "frames", "text", "text_layer"}),
+        "text": frozenset({*RUNNING, "frames", "token_grid"}),
     }
 
     def sides(self) -> list[Side]:

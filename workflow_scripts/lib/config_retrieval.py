@@ -131,9 +131,8 @@ class RetrievalConfig(Section):
     wandb: Text | None = None
     """Project of Weights & Biases to log to (`WANDB_MODE=offline` works); Tensorboard files are always written."""
 
-    NOT_FROZEN: ClassVar = frozenset(
-        {"workers", "prefetch", "checkpoint_steps", "keep_epochs", "log_steps", "wandb", "index"}
-    )
+    RUNNING: ClassVar = ("workers", "prefetch", "checkpoint_steps", "keep_epochs", "log_steps", "wandb")
+    NOT_FROZEN: ClassVar = frozenset({*RUNNING, "index"})
 
     @model_validator(mode="after")
     def _fits_together(self):

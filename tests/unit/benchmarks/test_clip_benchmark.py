@@ -35,7 +35,7 @@ def test_both_are_given_the_same(tmp_path):
     train, val = (find_pairs(config.data, None, 1, split, tmp_path / "index") for split in ("train", "val"))
     ours = vars(check_command(training_arguments(
         config, find_model(config, None), train, val, logs=tmp_path / "logs", name="by_hand", seed=clip.SEED, ranks=1,
-        device="cpu", resume=None,
+        device="cpu",
     )))  # fmt: skip
     other = vars(check_command(clip.by_hand(data, tmp_path, setting)[3:]))
     different = {name for name in ours if ours[name] != other[name]}

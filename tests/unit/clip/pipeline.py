@@ -17,10 +17,11 @@ VIDEOS = 12
 
 
 def run(command: str, **flags) -> None:
-    """Call a command's `main` with `--flag value` for every keyword; None stands for an empty value."""
+    """Call a command's `main` with `--flag value` for every keyword, `--flag` of None and True."""
     arguments = [command]
     for name, value in flags.items():
-        arguments += [f"--{name.replace('_', '-')}", *([] if value is None else [str(value)])]
+        alone = value is None or value is True
+        arguments += [f"--{name.replace('_', '-')}", *([] if alone else [str(value)])]
     module = importlib.import_module(f"workflow_scripts.{command}")
     with mock.patch.object(sys, "argv", arguments):
         module.main()

@@ -1,14 +1,15 @@
 """Every option of open_clip_train is a key of the section, or refused with a reason; every key reaches the package."""
 
 import argparse
+import shlex
 
 import pytest
 
 from workflow_scripts.lib.clip import options
 from workflow_scripts.lib.clip.options import check_command, check_extra, option_arguments, package_parser
-from workflow_scripts.lib.clip.running import add_running_arguments, running_flags, with_running_arguments
 from workflow_scripts.lib.config import ClipConfig
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.running import add_running_arguments, running_flags, with_running_arguments
 
 # Another value than the default for every key that is an option, as sections that allow each other.
 OTHER_VALUES = [
@@ -111,27 +112,10 @@ def test_extra_arguments_that_are_refused(extra, message):
         check_extra(extra)
 
 
-def parsed(words):
-    parser = argparse.ArgumentParser()
-    add_running_arguments(parser)
-    arguments = parser.parse_args(words)
-    arguments.config = "clip.yaml"
-    return arguments
-
-
 def test_flags_bring_back_what_is_not_frozen():
-    import shlex
-
+    parser = argparse.ArgumentParser()
+    add_running_arguments(parser, ClipConfig, ClipConfig.RUNNING)
     changes = {key: OTHER_VALUES[0].get(key, 5) for key in ClipConfig.RUNNING}
     for section in (ClipConfig(model="m", **changes), ClipConfig(model="m", report_to=[])):
-        words = shlex.split(running_flags(section))
-        bare = ClipConfig(model="m")
-        assert with_running_arguments(bare, parsed(words)) == section
-    assert with_running_arguments(bare, parsed([])) == bare
-
-
-def test_a_flag_that_the_section_would_not_allow():
-    with pytest.raises(
-        UserError, match=r"with the flags given: config: save_frequency: .*greater than or equal to 0.*-1"
-    ):
-        with_running_arguments(ClipConfig(model="m"), parsed(["--save-frequency=-1"]))
+        arguments = parser.parse_args(shlex.split(running_flags(section, ClipConfig.RUNNING)))
+        assert with_running_arguments(ClipConfig(model="m"), ClipConfig.RUNNING, arguments) == section

@@ -22,6 +22,12 @@ from tests.unit.clip.tiny_training import (
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
+LATE = """
+import os, runpy, sys, time
+while os.environ["RANK"] == "1" and not os.path.exists(os.environ["UNTIL"]):
+    time.sleep(0.05)
+runpy.run_module("workflow_scripts.train_clip", run_name="__main__")
+"""
 # the whole of the data is a batch, so that its order does not matter, and small differences stay small
 EQUAL = {
     "batch_size": tiny.PAIRS, "epochs": 2, "aug_cfg": tiny.NO_CROPS, "opt": "timm/momentum", "momentum": 0.9, "wd": 0,
@@ -34,7 +40,9 @@ def pairs():
     return make_pairs(temporary_folder() / "pairs")
 
 
-def start(folder, processes, model=None, **settings):
+def start(
+    folder, processes, model=None, program=("-m", "workflow_scripts.train_clip"), flags=None, **settings
+):
     """Run train_clip with so many processes; returns the folder of the run's checkpoints."""
     folder.mkdir(exist_ok=True)
     settings["model"] = model or tiny.write_model(folder)
@@ -42,14 +50,14 @@ def start(folder, processes, model=None, **settings):
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     flags = {
-        "config": tiny.section(folder, **settings), "shards": 1, "checkpoints": folder / "checkpoints",
+        **(flags or {}), "config": tiny.section(folder, **settings), "shards": 1, "checkpoints": folder / "checkpoints",
         "model": folder / "trained", "curve": folder / "curve.csv", "threads": 2, "seed": 1, "workers": 0,
         "log-every-n-steps": 1,
     }  # fmt: skip
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     subprocess.run(
-        [*launcher, "-m", "workflow_scripts.train_clip", *words],
-        cwd=ROOT, check=True, timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        [*launcher, *program, *words],
+        cwd=ROOT, check=True, timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     return newest_run(folder)
 
@@ -104,3 +112,16 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, pairs, before,
     assert start(tmp_path, after, epochs=2, **settings) == run
     assert len(journal(run)) == 4
     assert set(weights(tmp_path)) == set(tiny.initial_weights(tmp_path))
+
+
+def test_the_first_process_decides_what_all_go_on_from(tmp_path, pairs, monkeypatch):
+    """When the other one comes to it, the old checkpoint has been moved, and a new one may be there."""
+    settings = {"data": csv_data(pairs), "batch_size": 8, "epochs": 1, "model": tiny.write_model(tmp_path)}
+    flags = {"remote-sync": tmp_path / "remote"}
+    run = start(tmp_path, 1, flags=flags, **settings)
+    (run / "finished").write_text("of other code")
+    late = tmp_path / "late.py"
+    late.write_text(LATE)
+    monkeypatch.setenv("UNTIL", f"{run}.previous")
+    assert start(tmp_path, 2, program=[str(late)], flags=flags, **settings) == run
+    assert len(journal(run)) == 2 and options_of(run)["world_size"] == "2"

@@ -1,4 +1,4 @@
-"""Interrupted, longer, changed and copied trainings."""
+"""Interrupted, longer and changed trainings."""
 
 import math
 import shutil
@@ -149,67 +149,6 @@ def test_which_checkpoints_are_kept(tmp_path):
     assert kept(run) == ["epoch_2.pt", "epoch_3.pt", "epoch_latest.pt"]
     flags = {"save_frequency": 1, "delete_previous_checkpoint": True}
     assert kept(train(tmp_path, flags, epochs=3, lr=3e-3)) == ["epoch_3.pt", "epoch_latest.pt"]
-
-
-@pytest.mark.parametrize("address", ["{}", "file://{}"])
-def test_a_lost_folder_goes_on_from_the_remote_copy(tmp_path, stop_at, address, capsys):
-    remote = tmp_path / "remote"
-    flags = {"remote_sync": address.format(remote), "save_frequency": 1, "remote_sync_frequency": 1000}
-    settings = {"epochs": 2, "model": tiny.write_model(tmp_path)}
-    one = train(tmp_path, flags, **(settings | {"epochs": 1}))
-    assert (remote / one.name / "checkpoints/epoch_1.pt").is_file()
-    assert (remote / one.name / "curve.jsonl").is_file()
-    shutil.rmtree(tmp_path / "checkpoints")
-    run = train(tmp_path, flags, **settings)
-    assert run.name == one.name and len(journal(run)) == 4
-    assert "epoch_1.pt" in capsys.readouterr().out
-    assert (remote / one.name / "checkpoints/epoch_2.pt").is_file()
-
-
-def test_a_lost_finished_run_is_not_trained_again(tmp_path, monkeypatch):
-    flags = {"remote_sync": str(tmp_path / "remote")}
-    model = tiny.write_model(tmp_path)
-    train(tmp_path, flags, model=model)
-    before = weights(tmp_path)
-    shutil.rmtree(tmp_path / "checkpoints")
-    monkeypatch.setattr(program, "train_one_epoch", lambda *args, **kwargs: pytest.fail("trained again"))
-    run = train(tmp_path, flags, model=model)
-    assert equal(weights(tmp_path), before) and len(journal(run)) == 2
-
-
-def test_a_last_copy_that_fails_is_an_error(tmp_path, monkeypatch):
-    real, calls = program.remote_sync, []
-    monkeypatch.setattr(
-        program, "remote_sync", lambda *args: not calls.append(1) and len(calls) < 2 and real(*args)
-    )
-    flags = {"remote_sync": str(tmp_path / "remote")}
-    with pytest.raises(UserError, match=r"clip\.remote_sync: the last copy failed"):
-        train(tmp_path, flags)
-    monkeypatch.setattr(program, "remote_sync", real)
-    train(tmp_path, flags)
-
-
-def test_a_first_copy_that_fails_is_an_error(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises((UserError, OSError)):
-        train(tmp_path, {"remote_sync": str(tmp_path / "file")})
-
-
-def test_a_failed_training_leaves_no_process_that_copies(tmp_path, monkeypatch):
-    started = []
-    real = program.start_sync_process
-    monkeypatch.setattr(
-        program, "start_sync_process", lambda *args: started.append(real(*args)) or started[-1]
-    )
-
-    def broken(*args, **kwargs):
-        raise RuntimeError("broken")
-
-    monkeypatch.setattr(program, "train_one_epoch", broken)
-    with pytest.raises(RuntimeError, match="broken"):
-        train(tmp_path, {"remote_sync": str(tmp_path / "remote")})
-    assert started[0].daemon, "it ends with this process"
-    started[0].terminate()
 
 
 @pytest.mark.slow

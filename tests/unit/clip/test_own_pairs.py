@@ -191,5 +191,9 @@ def test_pictures_and_classes_of_zero_shot_are_looked_for(tmp_path, monkeypatch)
     with pytest.raises(UserError, match=r"clip\.zeroshot\.classes: there is no file 종류\.txt"):
         zeroshot_files(ZeroShotConfig(**setting))
     (tmp_path / "종류.txt").touch()
-    assert zeroshot_files(ZeroShotConfig(**setting)) == ["그림", "종류.txt"]
-    assert zeroshot_files(ZeroShotConfig(images="그림", classes=["a", "b"])) == ["그림"]
+    for name in ("b", "a"):
+        (tmp_path / "그림" / name).mkdir()
+    (tmp_path / "그림/note.txt").touch()
+    folders = ["그림", "그림/a", "그림/b"]
+    assert zeroshot_files(ZeroShotConfig(**setting)) == [*folders, "종류.txt"]
+    assert zeroshot_files(ZeroShotConfig(images="그림", classes=["a", "b"])) == folders

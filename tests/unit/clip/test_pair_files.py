@@ -170,6 +170,24 @@ def test_neither_packed_nor_own_pairs(tmp_path):
         find_pairs(PairsConfig(), None, 2, "val", tmp_path)
 
 
+def test_own_training_is_validated_on_the_corpus_only_where_it_says_so(tmp_path, capsys):
+    write_counts(tmp_path, [[7]], "val")
+    own = {"train": {"files": ["mine.tar"]}}
+    found = find_pairs(PairsConfig(**own), tmp_path, 1, "val", tmp_path / "scratch")
+    assert (found.files, found.total) == ([], 0)
+    assert "no validation: clip.data.val names no pairs" in capsys.readouterr().out
+    assert find_pairs(PairsConfig(**own, val="corpus"), tmp_path, 1, "val", tmp_path / "scratch").total == 7
+
+
+def test_own_validation_is_bounded(tmp_path):
+    many = PairFiles(files=["pipe:cat {0..2}.tar"], samples=pair_files.MAX_VAL_PAIRS)
+    assert find_pairs(PairsConfig(val=many), None, 1, "val", tmp_path).total == 10_000
+    more = many.model_copy(update={"samples": 10_001})
+    with pytest.raises(UserError, match=r"clip\.data\.val: 10001 pairs, .* 10000 at most"):
+        find_pairs(PairsConfig(val=more), None, 1, "val", tmp_path)
+    assert find_pairs(PairsConfig(train=more), None, 1, "train", tmp_path).total == 10_001
+
+
 @pytest.mark.parametrize(
     ("counts", "wanted", "ranks", "batch", "usable"),
     [

@@ -19,10 +19,10 @@ def pairs(*counts, **more):
     return Pairs([f"{i}.tar" for i in range(len(counts))], list(counts), **more)
 
 
-def command(config, train=None, val=None, ranks=1, resume=None):
+def command(config, train=None, val=None, ranks=1):
     return training_arguments(
         config, MODEL, train or pairs(100, 100), val or pairs(), logs=Path("/c"), name="n", seed=3, ranks=ranks,
-        device="cpu", resume=resume,
+        device="cpu",
     )  # fmt: skip
 
 
@@ -43,10 +43,6 @@ def test_the_batch_is_global():
 
 def test_without_validation_pairs():
     assert given(ClipConfig(demo_model=TINY)).val_data is None
-
-
-def test_a_checkpoint_to_go_on_from():
-    assert given(ClipConfig(demo_model=TINY), resume="/c/n/epoch_latest.pt").resume == "/c/n/epoch_latest.pt"
 
 
 def test_forms_of_the_pairs():

@@ -90,6 +90,11 @@ def test_unquoted_no_is_norwegian_as_a_language_and_false_as_a_switch():
         ("clip.model", "ViT-B-32", ["clip", "demo_model"]),
         ("captioner.languages", ["zh"], ["captioner.languages", "zh"]),
         ("clip.data", {"languages": ["zh"]}, ["clip.data.languages", "zh"]),
+        (
+            "clip.data",
+            {"val": {"file": []}},
+            ["clip.data.val.file: unknown key; allowed: files", "clip.data.val.files: "],
+        ),
         ("corpus.adapter", "csv", ["corpus", "annotations"]),
         ("corpus.val_share", 1.2, ["corpus.val_share", "1.2"]),
         ("features.encoders.0.token_grid", None, ["retrieval.encoder", "token_grid"]),

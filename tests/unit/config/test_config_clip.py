@@ -66,6 +66,16 @@ CSV = {"dataset_type": "csv"}
         ({"data": {"csv_separator": ","}}, "csv_separator: ignored with dataset_type webdataset"),
         ({"data": {**CSV, "csv_separator": ", "}}, "one character is needed"),
         ({"data": {**CSV, "train": {"files": ["a.csv", "b.csv"]}}}, "one CSV, found 2"),
+        ({"data": {"train": MY_PAIRS, "frames": "middle"}}, "frames: ignored without pairs of the corpus"),
+        (
+            {"data": {"train": MY_PAIRS, "val": MY_PAIRS, "languages": ["en"], "test": "corpus"}},
+            "languages: ignored",
+        ),
+        ({"data": {"train": "corpus"}}, "PairFiles"),
+        (
+            {"data": {"dataset_type": "synthetic", "val": "corpus"}},
+            "val: ignored with dataset_type synthetic",
+        ),
         ({"data": {**CSV, "train": {"files": ["a.csv"], "samples": 5}}}, "the CSV itself tells"),
         ({"data": {"train": {**MY_PAIRS, "upsampling": [2]}}}, "set dataset_resampled"),
         (
@@ -90,6 +100,8 @@ def test_what_goes_together_is_allowed():
     ClipConfig(model="m", distill_model="hf-hub:a/b")
     ClipConfig(model="m", data={"train": {**MY_PAIRS, "upsampling": [2]}, "dataset_resampled": True})
     ClipConfig(model="m", save_frequency=1, delete_previous_checkpoint=True)
+    ClipConfig(model="m", data={"train": MY_PAIRS, "val": "corpus", "languages": ["en"]})
+    ClipConfig(model="m", data={"val": MY_PAIRS, "frames": "middle"})
 
 
 def test_a_tab_may_be_written_as_two_characters():

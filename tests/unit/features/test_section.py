@@ -7,11 +7,8 @@ import pytest
 
 from workflow_scripts.lib.config import EncoderConfig, freeze, freeze_side
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.encoders.section import (
-    add_encoder_arguments,
-    encoder_section,
-    running_flags,
-)
+from workflow_scripts.lib.features.encoders.section import add_encoder_arguments, encoder_section
+from workflow_scripts.lib.running import running_flags
 
 ENCODER = EncoderConfig(
     name="클립", kind="open_clip", model="ViT-B-32", batch_size=7, compile=True, space="shard", text_layer=2
@@ -31,7 +28,8 @@ def test_without_flags_it_is_the_file(tmp_path):
 
 
 def test_what_decides_and_the_flags_together_are_the_section(tmp_path):
-    found = read(freeze_side(ENCODER, "text"), tmp_path, *shlex.split(running_flags(ENCODER)))
+    flags = shlex.split(running_flags(ENCODER, ENCODER.RUNNING))
+    found = read(freeze_side(ENCODER, "text"), tmp_path, *flags)
     assert found == ENCODER
 
 

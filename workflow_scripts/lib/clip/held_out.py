@@ -31,13 +31,16 @@ def find_examples(
     data: PairsConfig, corpus: Path | None, frames: Path | None, shards: int
 ) -> Iterator[Example]:
     """One's own pairs (`data.test`), else the corpus's; none, and told so, where there is neither."""
-    if data.test is not None:
+    if data.own("test"):
         for pair in read_own(data, "test"):
             yield Example(pair.name, pair.picture, pair.text, ANY_LANGUAGE)
-    elif corpus and frames:
+    elif data.of_corpus("test") and corpus and frames:
         yield from corpus_examples(corpus, frames, shards)
     else:
-        print("no recall: there are neither frames of the corpus nor pairs of clip.data.test", flush=True)
+        print(
+            "no recall: clip.data.test names no pairs, and there are no frames of the corpus to make them of",
+            flush=True,
+        )
 
 
 def corpus_examples(corpus: Path, frames: Path, shards: int) -> Iterator[Example]:

@@ -7,6 +7,7 @@ What is mended, for open_clip_torch 3.3.0:
   not those of an uninterrupted one: all are seeded here by seed, epoch, rank and worker;
 - DistributedDataParallel refuses `device_ids` for a module on the CPU;
 - a checkpoint of several processes cannot be gone on from by one, nor the other way round;
+- each process is told itself what to go on from: here the first one decides, and the others are told by it;
 - whether a model is a CoCa is decided by whether its name, or a folder of its path, contains "coca";
 - the last layer of a CoCa from scratch is whatever was in the memory;
 - the process that copies to a remote place outlives a training that fails, so that the job never ends.
@@ -77,6 +78,7 @@ class _Run:
     @contextlib.contextmanager
     def mended(self) -> Iterator[None]:
         stand_ins = {
+            "init_distributed_device": self._initialise,
             "create_model_and_transforms": self._create_model,
             "create_loss": self._create_loss,
             "pt_load": self._load_checkpoint,
@@ -97,6 +99,12 @@ class _Run:
             made = _with_real(_initialised, MultimodalTransformer.__init__)
             stack.enter_context(mock.patch.object(MultimodalTransformer, "__init__", made))
             yield
+
+    def _initialise(self, real, args):
+        device = real(args)
+        if args.distributed:
+            args.resume = program.broadcast_object(args, args.resume)
+        return device
 
     def _create_model(self, real, *args, **kwargs):
         created = real(*args, **kwargs)

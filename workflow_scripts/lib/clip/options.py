@@ -12,9 +12,9 @@ from unittest import mock
 
 from open_clip_train import params
 
-from workflow_scripts.lib.clip.running import flag
 from workflow_scripts.lib.config_clip import Augmentation, ClipConfig
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.running import flag
 
 SET_BY_US = {
     "train_data": "clip.data says which pairs",

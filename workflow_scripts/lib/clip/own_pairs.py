@@ -46,7 +46,7 @@ def is_remote(name: str) -> bool:
 
 def local_files(data: PairsConfig, split: str) -> list[str]:
     """The own files of a split that lie here, none where it has no own ones; UserError names a missing one."""
-    own = getattr(data, split)
+    own = data.own(split)
     if own is None:
         return []
     files = [name for some in expand_files(own) for name in some]
@@ -66,7 +66,10 @@ def local_files(data: PairsConfig, split: str) -> list[str]:
 
 
 def zeroshot_files(zeroshot: ZeroShotConfig | None) -> list[str]:
-    """The folder of pictures, and the file of classes where they are in one; UserError names what is not there."""
+    """The folders of pictures, one a class, what they are in, and the file of classes where they are in one.
+
+    A folder is another one when a picture comes or goes. UserError names what is not there.
+    """
     if zeroshot is None:
         return []
     if not Path(zeroshot.images).is_dir():
@@ -74,19 +77,20 @@ def zeroshot_files(zeroshot: ZeroShotConfig | None) -> list[str]:
             f"clip.zeroshot.images: there is no folder {zeroshot.images}; a folder of pictures for each class is expected"
             " in it"
         )
+    folders = sorted(str(each) for each in Path(zeroshot.images).iterdir() if each.is_dir())
     if not isinstance(zeroshot.classes, str):
-        return [zeroshot.images]
+        return [zeroshot.images, *folders]
     if not Path(zeroshot.classes).is_file():
         raise UserError(
             f"clip.zeroshot.classes: there is no file {zeroshot.classes}; give one with a class a line, or a list of names"
         )
-    return [zeroshot.images, zeroshot.classes]
+    return [zeroshot.images, *folders, zeroshot.classes]
 
 
 def read_own(data: PairsConfig, split: str) -> Iterator[OwnPair]:
     """The own pairs of a split, in the order of its files; UserError names a file, and a line, that cannot be read."""
     local_files(data, split)
-    for some in expand_files(getattr(data, split)):
+    for some in expand_files(data.own(split)):
         for name in some:
             yield from _read_table(Path(name), data) if data.dataset_type == "csv" else _read_tar(name)
 

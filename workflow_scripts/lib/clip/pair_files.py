@@ -19,7 +19,7 @@ from workflow_scripts.lib.files import read_json, text_digest, whole_file, write
 COUNTS = "counts.json"
 """Beside the pairs of a shard: how many they are."""
 MAX_VAL_PAIRS = 10_000
-"""Of the corpus; open_clip_train holds all validation features and their product in memory."""
+"""open_clip_train holds all validation features and their product in memory."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,11 @@ def find_pairs(data: PairsConfig, folder: Path | None, shards: int, split: str, 
     """
     if data.dataset_type == "synthetic":
         return Pairs([], [data.samples] if split == "train" else [], str(data.samples))
-    if getattr(data, split) is not None:
-        return _own(data, split, scratch / f"own_{split}.json")
+    if data.own(split):
+        return _bounded(_own(data, split, scratch / f"own_{split}.json"), split)
+    if not data.of_corpus(split):
+        print(f"no validation: clip.data.{split} names no pairs", flush=True)
+        return Pairs([], [])
     if folder is None:
         raise UserError(
             f"clip: no folder of packed pairs is given, and no clip.data.{split}; give one of them"
@@ -81,8 +84,17 @@ def few_enough(pairs: Pairs, most: int = MAX_VAL_PAIRS) -> Pairs:
     return pairs
 
 
+def _bounded(pairs: Pairs, split: str) -> Pairs:
+    if split == "val" and pairs.total > MAX_VAL_PAIRS:
+        raise UserError(
+            f"clip.data.val: {pairs.total} pairs, and open_clip_train holds in memory how well each goes with each; validate"
+            f" on {MAX_VAL_PAIRS} at most, and evaluate on the others (clip.data.test)"
+        )
+    return pairs
+
+
 def _own(data: PairsConfig, split: str, cache: Path) -> Pairs:
-    own = getattr(data, split)
+    own = data.own(split)
     groups = expand_files(own)
     files = [name for some in groups for name in some]
     weights = None

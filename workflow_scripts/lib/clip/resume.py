@@ -8,12 +8,11 @@ that it ends where a longer one would have, start it anew.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import torch
-from open_clip_train import main as program
 
 from workflow_scripts.lib.checkpoints import (
     FINISHED,
@@ -23,6 +22,7 @@ from workflow_scripts.lib.checkpoints import (
     set_aside,
     told,
 )
+from workflow_scripts.lib.clip.remote import RemoteCopy, remote_copy
 from workflow_scripts.lib.config_clip import ClipConfig
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import file_digest, read_json, text_digest, whole_file, write_json
@@ -57,62 +57,67 @@ def name_of(run: dict[str, Any]) -> str:
     return text_digest([json.dumps(run, sort_keys=True)])[:12]
 
 
-def prepare(checkpoints: Path, run: dict[str, Any], config: ClipConfig, checkpoint: str | None) -> None:
-    """Make the folder of this run ready, by the first process: another code's is set aside, and what happens is told.
+def prepare(checkpoints: Path, run: dict[str, Any], config: ClipConfig) -> Path | None:
+    """Make the folder of this run ready, and tell what happens; returns the checkpoint that it goes on from, if any.
 
-    `checkpoint` is what `checkpoint_of` said before: of a lost folder, a remote copy that is brought back.
+    For the first process alone: the others would find what it has changed meanwhile. A checkpoint of other code, or of more
+    epochs, is set aside together with its remote copy. Where the folder is lost, the newest remote checkpoint is brought
+    back.
     """
     folder = checkpoints / name_of(run)
+    remote = remote_copy(config, folder.name)
     if finished_by_other_code(folder, "clip"):
-        set_aside(folder, OTHER_CODE)
+        _start_anew(folder, OTHER_CODE, remote)
     done = epochs_done(folder / LATEST)
     if done is not None and done > config.epochs:
-        set_aside(folder, f"of {done} epochs, and {config.epochs} are wanted")
+        _start_anew(folder, f"of {done} epochs, and {config.epochs} are wanted", remote)
         done = None
     if done is not None:
-        before = read_json(folder / RECORD)["epochs"]
-        print(f"going on from the checkpoint of epoch {done} in {folder}", flush=True)
-        if before != config.epochs:
-            how = (
-                "stays as it is"
-                if config.skip_scheduler
-                else f"follows `{config.lr_scheduler}` over all of them"
-            )
-            print(
-                f"epochs: {config.epochs} instead of {before}; from here on the learning rate {how}",
-                flush=True,
-            )
-        if done < config.epochs:
-            (folder / FINISHED).unlink(missing_ok=True)
-    else:
-        _say_what_changed(checkpoints, run)
+        _go_on(folder, done, config)
     folder.mkdir(parents=True, exist_ok=True)
     _keep_log(folder)
     write_json(folder / RECORD, {"run": run, "epochs": config.epochs})
-    if done is None and checkpoint is not None:
-        _bring_back(folder, checkpoint, config)
+    if done is None and not (remote and _brought_back(folder, remote, config.epochs)):
+        _say_what_changed(checkpoints, run)
+        return None
+    return folder / LATEST
 
 
-def checkpoint_of(folder: Path, config: ClipConfig) -> str | None:
-    """The checkpoint that a run goes on from: its last one, or where the folder is lost, the newest remote one."""
-    if finished_by_other_code(folder, "clip"):
-        return None  # the first process is about to set it aside
-    if (folder / LATEST).is_file():
-        done = epochs_done(folder / LATEST)
-        return str(folder / LATEST) if done is not None and done <= config.epochs else None
-    return _remote_checkpoint(folder.name, config) if config.remote_sync else None
+class Unreadable(UserError):
+    """Of a checkpoint."""
 
 
 def epochs_done(checkpoint: Path) -> int | None:
-    """Epochs behind a checkpoint; None where there is none. UserError when it cannot be read."""
+    """Epochs behind a checkpoint; None where there is none. Unreadable when it cannot be read."""
     try:
         return torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["epoch"]
     except FileNotFoundError:
         return None
     except Exception as error:  # of pickle, zip, torch
-        raise UserError(
+        raise Unreadable(
             f"{checkpoint}: cannot be read as a checkpoint ({error}); delete it to start anew"
         ) from None
+
+
+def _start_anew(folder: Path, reason: str, remote: RemoteCopy | None) -> None:
+    """The copy first: as long as the folder is there, it says what its copy is of."""
+    if remote:
+        remote.set_aside()
+    set_aside(folder, reason)
+
+
+def _go_on(folder: Path, done: int, config: ClipConfig) -> None:
+    before = read_json(folder / RECORD)["epochs"]
+    print(f"going on from the checkpoint of epoch {done} in {folder}", flush=True)
+    if before != config.epochs:
+        how = (
+            "stays as it is" if config.skip_scheduler else f"follows `{config.lr_scheduler}` over all of them"
+        )
+        print(
+            f"epochs: {config.epochs} instead of {before}; from here on the learning rate {how}", flush=True
+        )
+    if done < config.epochs:
+        (folder / FINISHED).unlink(missing_ok=True)
 
 
 def _say_what_changed(checkpoints: Path, run: dict[str, Any]) -> None:
@@ -132,23 +137,30 @@ def _keep_log(folder: Path) -> None:
         log.rename(folder / f"out_{len(list(folder.glob('out_*.log'))) + 1}.log")
 
 
-def _bring_back(folder: Path, copy_of_it: str, config: ClipConfig) -> None:
-    """Put the remote checkpoint and the curve up to it where the lost ones were."""
-    print(f"going on from the copy {copy_of_it}", flush=True)
-    curve = f"{config.remote_sync.rstrip('/')}/{folder.name}/{CURVE}"
-    for source, target in ((copy_of_it, folder / LATEST), (curve, folder / CURVE)):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with fsspec.open(source, "rb") as copy, whole_file(target) as temporary:
-            temporary.write_bytes(copy.read())
+def _brought_back(folder: Path, remote: RemoteCopy, epochs: int) -> bool:
+    """Put the newest remote checkpoint of at most so many epochs, and the curve up to it, where the lost ones were.
 
-
-def _remote_checkpoint(name: str, config: ClipConfig) -> str | None:
-    place = f"{config.remote_sync.rstrip('/')}/{name}/checkpoints"
-    if config.remote_sync_protocol == "s3":
-        found = program.get_latest_checkpoint(place, remote=True)
-    else:
-        system, path = fsspec.core.url_to_fs(place)
-        paths = {int(Path(one).stem.split("_")[1]): one for one in system.glob(f"{path}/epoch_*.pt")}
-        usable = [epoch for epoch in paths if epoch <= config.epochs]
-        found = system.unstrip_protocol(paths[max(usable)]) if usable else None
-    return found
+    A checkpoint that was cut off while it was copied is left out. False where there is none to go on from; the copy is then
+    set aside if it has others: the package would take an old file of the same length for a new one.
+    """
+    names = remote.names(LATEST.parent.name)
+    found = {int(match[1]): name for name in names if (match := re.fullmatch(r"epoch_(\d+)\.pt", name))}
+    for epoch in sorted(found, reverse=True):
+        copy = f"{LATEST.parent.name}/{found[epoch]}"
+        if epoch > epochs:
+            continue
+        try:
+            with whole_file(folder / LATEST) as temporary:
+                remote.fetch(copy, temporary)
+                epochs_done(temporary)
+                if CURVE in remote.names():
+                    remote.fetch(CURVE, folder / CURVE)
+                (folder / CURVE).touch()
+        except Unreadable:
+            print(f"the copy {remote.place}/{copy} is cut off; the one before it is looked for", flush=True)
+            continue
+        print(f"going on from the copy {remote.place}/{copy}", flush=True)
+        return True
+    if found:
+        remote.set_aside()
+    return False

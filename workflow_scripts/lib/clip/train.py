@@ -2,12 +2,12 @@
 
 import importlib.util
 import math
-import shutil
 from pathlib import Path
 
 from workflow_scripts.lib.clip.models import Model
 from workflow_scripts.lib.clip.options import check_command, check_extra, option_arguments
 from workflow_scripts.lib.clip.pair_files import Pairs, usable_workers
+from workflow_scripts.lib.clip.remote import remote_copy
 from workflow_scripts.lib.config_clip import ClipConfig
 from workflow_scripts.lib.errors import UserError
 
@@ -26,7 +26,6 @@ def training_arguments(
     seed: int,
     ranks: int,
     device: str,
-    resume: str | None,
 ) -> list[str]:
     """The command line of open_clip_train, which its own parser has agreed to.
 
@@ -48,8 +47,6 @@ def training_arguments(
         "name": name,
         **_data_options(config, train, val),
     }
-    if resume is not None:
-        options["resume"] = resume
     _steps(config, train, workers)
     flags = ["--save-most-recent", *(["--dataset-resampled"] if config.data.dataset_resampled else [])]
     given = [f"--{option}={value}" for option, value in options.items()]
@@ -126,10 +123,7 @@ def check(config: ClipConfig, device: str) -> None:
                 f"clip.use_bnb_linear: bitsandbytes {bitsandbytes.__version__} has no {config.use_bnb_linear}; install an"
                 " older one, or leave it out"
             )
-    if config.remote_sync and config.remote_sync_protocol == "s3" and shutil.which("aws") is None:
-        raise UserError(
-            "clip.remote_sync_protocol: `s3` calls the program `aws`, which is not here; install it, or write `fsspec`"
-        )
+    remote_copy(config, "")
     if config.opt.startswith("timm/"):
         import timm.optim
 
