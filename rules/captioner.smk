@@ -2,6 +2,7 @@
 
 CAPTIONER = f"{RESULTS}/captioner"
 DEMO_LM = CONFIG.captioner.demo_language_model is not None
+IMAGE_TEXT = image_text_encoder()
 
 
 if CONFIG.captioner.enabled:
@@ -12,7 +13,7 @@ if CONFIG.captioner.enabled:
             # A tiny language model trained on the training captions; it stands in for a downloaded LLM.
             input:
                 captions=CAPTIONS,
-                config=frozen("captioner"),
+                config=frozen("captioner_language_model"),
             output:
                 directory(f"{CAPTIONER}/demo_language_model"),
             log:
@@ -45,7 +46,7 @@ if CONFIG.captioner.enabled:
             captions=CAPTIONS,
             status=STATUS,
             language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
-            config=frozen("captioner"),
+            config=frozen("captioner_stage1"),
         output:
             model=directory(f"{CAPTIONER}/stage1"),
             curve=f"{CAPTIONER}/stage1_curve.csv",
@@ -68,6 +69,7 @@ if CONFIG.captioner.enabled:
             frames=folder_of("status"),
             shards=N_SHARDS,
             checkpoints=f"{CAPTIONER}/stage1_checkpoints",
+            how_to_train=how_to_train,
             seed=CONFIG.seed,
         shell:
             "{params.launch} -m workflow_scripts.train_captioner_stage1"
@@ -80,6 +82,7 @@ if CONFIG.captioner.enabled:
             " --checkpoints {params.checkpoints:q}"
             " --model {output.model:q}"
             " --curve {output.curve:q}"
+            "{params.how_to_train}"
             " --threads {threads}"
             " --seed {params.seed}"
             " >{log:q} 2>&1"
@@ -91,7 +94,7 @@ if CONFIG.captioner.enabled:
             captions=CAPTIONS,
             status=STATUS,
             language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
-            config=frozen("captioner"),
+            config=frozen("captioner_stage2"),
         output:
             model=directory(f"{CAPTIONER}/stage2"),
             curve=f"{CAPTIONER}/stage2_curve.csv",
@@ -114,6 +117,7 @@ if CONFIG.captioner.enabled:
             frames=folder_of("status"),
             shards=N_SHARDS,
             checkpoints=f"{CAPTIONER}/stage2_checkpoints",
+            how_to_train=how_to_train,
             seed=CONFIG.seed,
         shell:
             "{params.launch} -m workflow_scripts.train_captioner_stage2"
@@ -127,20 +131,23 @@ if CONFIG.captioner.enabled:
             " --checkpoints {params.checkpoints:q}"
             " --model {output.model:q}"
             " --curve {output.curve:q}"
+            "{params.how_to_train}"
             " --threads {threads}"
             " --seed {params.seed}"
             " >{log:q} 2>&1"
 
     rule generate_captions:
+        # Captions are kept as they are made in an undeclared folder, from which a killed job goes on.
         input:
             model=rules.train_captioner_stage2.output.model,
             features=feature_index(CONFIG.captioner.encoder, "video"),
             captions=CAPTIONS,
             status=STATUS,
             language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
-            config=frozen("captioner"),
+            config=frozen("captioner_generation"),
         output:
-            f"{CAPTIONER}/captions_{{split}}.jsonl",
+            captions=f"{CAPTIONER}/captions_{{split}}.jsonl",
+            table=f"{CAPTIONER}/captions_{{split}}.parquet",
         log:
             f"{LOGS}/generate_captions/{{split}}.log",
         benchmark:
@@ -157,6 +164,8 @@ if CONFIG.captioner.enabled:
             corpus=folder_of("captions"),
             frames=folder_of("status"),
             shards=N_SHARDS,
+            progress=f"{CAPTIONER}/captions_{{split}}.part",
+            how_to_run=how_to_run(CONFIG.captioner.generation),
             seed=CONFIG.seed,
         shell:
             "python -m workflow_scripts.generate_captions"
@@ -168,7 +177,10 @@ if CONFIG.captioner.enabled:
             " --frames {params.frames:q}"
             " --shards {params.shards}"
             " --split {wildcards.split}"
-            " --captions {output:q}"
+            " --captions {output.captions:q}"
+            " --table {output.table:q}"
+            " --progress {params.progress:q}"
+            "{params.how_to_run}"
             " --threads {threads}"
             " --seed {params.seed}"
             " >{log:q} 2>&1"
@@ -176,7 +188,11 @@ if CONFIG.captioner.enabled:
     rule evaluate_captions:
         input:
             captions=f"{CAPTIONER}/captions_test.jsonl",
-            config=frozen("captioner"),
+            model=rules.train_captioner_stage2.output.model,
+            features=[feature_index(name, "video") for name in IMAGE_TEXT],
+            encoder=[text_section(name) for name in IMAGE_TEXT],
+            clip=[trained_clip(name) for name in IMAGE_TEXT],
+            config=frozen("captioner_evaluation"),
         output:
             f"{CAPTIONER}/metrics.json",
         log:
@@ -185,15 +201,25 @@ if CONFIG.captioner.enabled:
             f"{BENCHMARKS}/evaluate_captions.tsv"
         conda:
             "../envs/vidloom.yaml"
+        threads: HALF
         resources:
-            mem_mb=4000,
-            runtime=60,
+            gpu=0,
+            mem_mb=16000,
+            runtime=240,
         params:
+            features=folder_of("features"),
+            languages=CONFIG.captioner.languages or CONFIG.corpus.languages,
             seed=CONFIG.seed,
         shell:
             "python -m workflow_scripts.evaluate_captions"
             " --config {input.config:q}"
             " --captions {input.captions:q}"
+            " --model {input.model:q}"
+            " --languages {params.languages:q}"
+            " --features {params.features:q}"
+            " --encoder {input.encoder:q}"
+            " --trained-clip {input.clip:q}"
             " --metrics {output:q}"
+            " --threads {threads}"
             " --seed {params.seed}"
             " >{log:q} 2>&1"

@@ -57,7 +57,8 @@ wildcard_constraints:
     # what an encoder has read
     side="video|text",
     # a section of the config, or a part of one that other rules depend on than on the whole
-    section="corpus|frames|clip|clip_data|clip_evaluation|retrieval|captioner|report",
+    section="corpus|frames|clip|clip_data|clip_evaluation|retrieval|report"
+    "|captioner_(language_model|stage1|stage2|generation|evaluation)",
     # where frozen sections lie
     place=f"{RESOURCES}|{RESULTS}",
 
@@ -151,6 +152,14 @@ def how_to_encode(wildcards, input):
     return f"{running_flags(encoder, encoder.RUNNING)} --shards {N_SHARDS}"
 
 
+def how_to_train(wildcards, input):
+    """The same of the captioner's stages, but for what the preset decides on; and when to warn of a collapse."""
+    captioner = CONFIG.captioner
+    keys = type(captioner.running).model_fields
+    flags = running_flags(captioner.running, keys, only_set=True)
+    return f"{flags} --diversity-floor {captioner.evaluation.diversity_floor}"
+
+
 def text_section(encoder):
     """What of an encoder decides about the features of captions, and of a query; of one that runs here."""
     imported = CONFIG.features.encoder(encoder).kind == "imported"
@@ -164,6 +173,16 @@ def encoder_sections():
         for encoder in CONFIG.features.encoders
         if encoder.kind != "imported"
     ]
+
+
+def image_text_encoder():
+    """The name of the encoder that captions are scored against frames with, in a list; none where there is none."""
+    evaluation = CONFIG.captioner.evaluation
+    name = evaluation.image_text_encoder or CONFIG.captioner.encoder
+    if not (CONFIG.captioner.enabled and evaluation.image_text):
+        return []
+    encoder = CONFIG.features.encoder(name)
+    return [name] if encoder.kind != "imported" and len(encoder.sides()) == 2 else []
 
 
 def search_index():

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from workflow_scripts.lib.captioner.loading import load_captioner
-from workflow_scripts.lib.captioner.stages import add_training_arguments, open_inputs, run_stage
+from workflow_scripts.lib.captioner.stages import add_training_arguments, run_stage
 from workflow_scripts.lib.command import run_command
 
 
@@ -13,10 +12,7 @@ def main() -> None:
     add_training_arguments(parser)
     parser.add_argument("--stage1", type=Path, required=True, help="model folder of train_captioner_stage1")
     arguments = parser.parse_args()
-
-    inputs = open_inputs(arguments)
-    model = load_captioner(arguments.stage1, inputs.language_model, trainable=True)
-    run_stage(inputs, model, inputs.config.stage2, arguments.stage1)
+    run_stage(arguments, arguments.stage1)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,32 @@ FROZEN = {"freeze_encoder", "freeze_side"}
 
 EDITS = {
     "a comment": (None, None, set()),
-    "captioner": ("captioner.stage2.epochs", 9, {"freeze_config"} | CAPTIONER | REPORT),
+    "the captioner's language model": (
+        "captioner.demo_language_model.epochs",
+        9,
+        {"freeze_config"} | CAPTIONER | REPORT,
+    ),
+    "the captioner's stage 1": (
+        "captioner.stage1.epochs",
+        9,
+        {"freeze_config"} | LEARNS_TO_CAPTION | REPORT,
+    ),
+    "the captioner's stage 2": (
+        "captioner.stage2.epochs",
+        9,
+        {"freeze_config"} | LEARNS_TO_CAPTION - {"train_captioner_stage1"} | REPORT,
+    ),
+    "how captions are generated": (
+        "captioner.generation.num_beams",
+        3,
+        {"freeze_config", "generate_captions", "evaluate_captions"} | REPORT,
+    ),
+    "how captions are judged": (
+        "captioner.evaluation",
+        {"diversity_floor": 0.4},
+        {"freeze_config", "evaluate_captions"} | REPORT,
+    ),
+    "how the captioner is trained": ("captioner.running.per_device_batch_size", 2, set()),
     "retrieval": ("retrieval.lr", 1e-5, {"freeze_config"} | RETRIEVAL | REPORT),
     "how retrieval is trained": ("retrieval.workers", 5, set()),
     "what can be searched": ("retrieval.index", ["test"], {"build_index"}),
@@ -35,7 +60,7 @@ EDITS = {
     "an encoder's text side": (
         "features.encoders.0.text_layer",
         1,
-        FROZEN | TEXTS_ENCODED | RETRIEVAL | REPORT,
+        FROZEN | TEXTS_ENCODED | {"evaluate_captions"} | RETRIEVAL | REPORT,
     ),
     "an encoder's video side": (
         "features.encoders.0.token_grid",

@@ -9,11 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
+from workflow_scripts.lib.config_captioner import CaptionerConfig as CaptionerConfig
+from workflow_scripts.lib.config_captioner import CaptionEvaluation as CaptionEvaluation
+from workflow_scripts.lib.config_captioner import DemoLanguageModel as DemoLanguageModel
+from workflow_scripts.lib.config_captioner import Generation as Generation
+from workflow_scripts.lib.config_captioner import Lora as Lora
+from workflow_scripts.lib.config_captioner import Running as Running
+from workflow_scripts.lib.config_captioner import Stage as Stage
+from workflow_scripts.lib.config_captioner import Validation as Validation
 from workflow_scripts.lib.config_clip import ClipConfig as ClipConfig  # from here, too
 from workflow_scripts.lib.config_clip import DemoClipModel as DemoClipModel
 from workflow_scripts.lib.config_data import CorpusConfig as CorpusConfig
@@ -24,136 +32,8 @@ from workflow_scripts.lib.config_features import FeaturesConfig as FeaturesConfi
 from workflow_scripts.lib.config_features import ImportedEncoder as ImportedEncoder
 from workflow_scripts.lib.config_features import Side
 from workflow_scripts.lib.config_retrieval import RetrievalConfig as RetrievalConfig
-from workflow_scripts.lib.config_types import (
-    Fraction,
-    Language,
-    Languages,
-    Name,
-    NotNegative,
-    Positive,
-    Rate,
-    Section,
-    Seed,
-    Share,
-    Text,
-)
+from workflow_scripts.lib.config_types import Name, Positive, Section, Seed, Text
 from workflow_scripts.lib.errors import UserError
-
-# ------------------------------------------------------------------------------- captioner
-
-
-class DemoLanguageModel(Section):
-    """A tiny Qwen3 trained on the training captions; it stands in for a downloaded LLM."""
-
-    hidden_size: Positive = 160
-    """Width."""
-    layers: Positive = 4
-    """Transformer layers."""
-    vocab_size: Positive = 1024
-    """BPE tokens at most."""
-    lr: Rate = 2e-3
-    """Learning rate of the text pretraining (keywords of a caption -> the caption)."""
-    epochs: Positive = 8
-    """Epochs of the text pretraining."""
-    batch_size: Positive = 64
-    """Captions a batch."""
-
-
-class Lora(Section):
-    """Low-rank adapters (Hu et al., ICLR 2022) in the language model."""
-
-    r: Positive = 16
-    """Rank."""
-    alpha: Positive = 32
-    """Scale; twice the rank is usual."""
-    dropout: Share = 0.05
-    """Dropout before the adapters."""
-    target_modules: Annotated[list[Text], Field(min_length=1)] = ["q_proj", "k_proj", "v_proj", "o_proj"]
-    """Linear layers that get an adapter, by the last part of their name."""
-
-
-class Stage(Section):
-    """One training stage of the captioner."""
-
-    epochs: Positive = 1
-    """Passes over the captions."""
-    lr: Rate = 2e-4
-    """Peak learning rate."""
-    warmup: Share = 0.03
-    """Share of the optimizer steps that warms up; cosine to zero after it."""
-    batch_size: Positive = 16
-    """Captions an optimizer step, over all processes and accumulated batches."""
-    accumulation: Positive = 1
-    """Forward passes that an optimizer step is collected from."""
-    weight_decay: NotNegative = 0.01
-    """AdamW weight decay."""
-    label_smoothing: Share = 0.0
-    """Share of the target probability spread over the vocabulary, in training only."""
-
-    @model_validator(mode="after")
-    def _accumulation_divides(self):
-        if self.batch_size % self.accumulation:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}"
-            )
-        return self
-
-
-class Generation(Section):
-    """How captions are generated."""
-
-    max_new_tokens: Positive = 64
-    """Tokens at most."""
-    num_beams: Positive = 1
-    """1 is greedy."""
-    batch_size: Positive = 32
-    """Moments a batch."""
-
-
-class CaptionerConfig(Section):
-    """Video captioning: frozen visual tokens -> projector -> language model with LoRA."""
-
-    enabled: bool = True
-    """Train and evaluate the captioner."""
-    encoder: Name | None = None
-    """Name of the encoder whose visual tokens are used; it needs a `token_grid`."""
-    languages: Languages | None = None
-    """Languages to learn and to write; default: all of the corpus."""
-    frames: Positive = 8
-    """Frames of a moment that the language model sees."""
-    language_model: Text | None = None
-    """Hub id or local folder of any causal language model."""
-    demo_language_model: DemoLanguageModel | None = None
-    """Instead of `language_model`: a tiny one made by the rule make_demo_language_model."""
-    quantization: Literal["none", "nf4"] = "nf4"
-    """`nf4`: the language model in 4 bits, double-quantised (bitsandbytes)."""
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    """Arithmetic of training and generation."""
-    prompts: dict[Language, Text] = {
-        "en": "Describe the video in English.",
-        "ko": "이 영상을 한국어로 설명하세요.",
-        "zh": "请用中文描述这段视频。",
-    }
-    """Instruction by caption language."""
-    max_caption_tokens: Positive = 512
-    """Longer captions are cut, counted and reported."""
-    lora: Lora = Lora()
-    """The adapters of stage 2."""
-    stage1: Stage = Stage(lr=2e-4, warmup=0.1)
-    """Projector only."""
-    stage2: Stage = Stage(epochs=4, lr=1e-4, label_smoothing=0.1)
-    """Projector and LoRA."""
-    generation: Generation = Generation()
-    """Decoding on the test split."""
-    diversity_floor: Fraction = 0.5
-    """Unique captions a caption, relative to the references: below it the report warns of a collapse."""
-
-    @model_validator(mode="after")
-    def _one_language_model(self):
-        if self.enabled and (self.language_model is None) == (self.demo_language_model is None):
-            raise ValueError("give exactly one of `language_model` and `demo_language_model`")
-        return self
-
 
 # ---------------------------------------------------------------------------------- report
 
@@ -250,6 +130,19 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _images_and_text_are_scored_by_one_encoder(self):
+        name = self.captioner.evaluation.image_text_encoder
+        if self.captioner.enabled and name is not None:
+            sides = {encoder.name: encoder.sides() for encoder in self.features.encoders}
+            if set(sides.get(name, ())) != {"video", "text"}:
+                both = [name for name, found in sides.items() if set(found) == {"video", "text"}]
+                raise ValueError(
+                    "captioner.evaluation.image_text_encoder: one of features.encoders that encodes frames and "
+                    f"captions is needed ({', '.join(both) or 'none does'}), found {name!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _languages_are_there(self):
         sections = (
             ("clip.data", self.clip.data), ("retrieval", self.retrieval), ("captioner", self.captioner),
@@ -258,6 +151,9 @@ class Config(Section):
             for language in section.languages or []:
                 if language not in self.corpus.languages:
                     raise ValueError(f"{stage}.languages: '{language}' is not among corpus.languages")
+        for language in self.captioner.language_shares or {}:
+            if language not in self.corpus.languages:
+                raise ValueError(f"captioner.language_shares: '{language}' is not among corpus.languages")
         for language in self.captioner.languages or self.corpus.languages:
             if self.captioner.enabled and language not in self.captioner.prompts:
                 raise ValueError(f"captioner.prompts: no prompt for the language '{language}'")
@@ -291,7 +187,9 @@ def freeze(section: Section) -> str:
 
 
 def freeze_named(config: Config, name: str) -> str:
-    """The section of that name; or a part of `clip` that decides about less than the whole of it."""
+    """The section of that name; or a part of `clip` or `captioner` that decides about less than the whole of it."""
+    if name.startswith("captioner_"):
+        return _yaml(config.captioner.part(name.removeprefix("captioner_")))
     parts = {"clip_data": config.clip.data, "clip_evaluation": config.clip.evaluation()}
     return freeze(parts.get(name) or getattr(config, name))
 
@@ -302,5 +200,8 @@ def freeze_side(encoder: EncoderConfig, side: Side) -> str:
 
 
 def _as_yaml(section: Section, without: Set[str] | Mapping[str, Any]) -> str:
-    values = section.model_dump(mode="json", exclude=without)
+    return _yaml(section.model_dump(mode="json", exclude=without))
+
+
+def _yaml(values: dict[str, Any]) -> str:
     return yaml.safe_dump(values, allow_unicode=True, sort_keys=False)

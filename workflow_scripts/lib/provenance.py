@@ -11,7 +11,7 @@ from workflow_scripts.lib.files import file_digest
 
 PACKAGES = (
     "torch", "open_clip_torch", "transformers", "peft", "bitsandbytes", "av", "decord", "h5py", "faiss-cpu", "numpy",
-    "snakemake",
+    "sacrebleu", "pycocoevalcap", "nltk", "kiwipiepy", "rapidfuzz", "snakemake",
 )  # fmt: skip
 
 

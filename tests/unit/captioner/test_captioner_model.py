@@ -65,7 +65,8 @@ def test_places_and_visual_tokens_must_be_as_many(captioner, batch):
 @torch.no_grad()
 def test_a_moment_with_fewer_frames_is_the_same_beside_a_longer_one(tiny, captioner):
     dataset = tiny.dataset("train")
-    dataset.examples = [replace(dataset.examples[0], frames=(1, 4)), *dataset.examples[1:]]
+    first, second = dataset.examples[0], dataset.examples[1]
+    dataset.examples = [replace(first, frames=(1, 4)), second]
     alone, beside = tiny.collator([dataset[0]]), tiny.collator([dataset[0], dataset[1]])
     assert beside["visual"].shape[1] > alone["visual"].shape[1] == 2
     one = captioner(**without_labels(alone)).logits[0]
@@ -101,6 +102,16 @@ def test_the_loss_is_on_shifted_labels_and_smoothed_in_training_only(tiny, batch
         assert captioner(**batch).loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_batch_that_only_fills_up_costs_no_logits(captioner, batch):
+    nothing = {**batch, "labels": torch.full_like(batch["labels"], IGNORE)}
+    output = captioner(**nothing, num_items_in_batch=5)
+    assert output.logits.shape[1] <= 2
+    assert output.loss.item() == 0
+    output.loss.backward()  # every process of several has gradients to share
+    trained = [value for value in captioner.parameters() if value.requires_grad]
+    assert all(value.grad is not None and not value.grad.any() for value in trained)
+
+
 def test_accumulated_losses_add_up(captioner, batch):
     labels = int((batch["labels"] != IGNORE).sum())
     with torch.no_grad():
@@ -112,6 +123,27 @@ def test_accumulated_losses_add_up(captioner, batch):
             for rows in (slice(0, 2), slice(2, 5))
         ]
     assert sum(halves).item() == pytest.approx(whole.item(), rel=1e-5)
+
+
+def test_prompts_visual_tokens_and_padding_are_not_to_be_predicted(tiny, captioner):
+    """A padded batch has the loss of each caption alone; and what the labels do not ask for counts nothing."""
+    dataset = tiny.dataset("train")
+    items = [dataset[index] for index in (0, 1, 5)]
+    assert len({len(item["input_ids"]) for item in items}) > 1
+    with torch.no_grad():
+        alone = [captioner(**tiny.collator([item]), num_items_in_batch=1).loss for item in items]
+        counts = [sum(label != IGNORE for label in item["labels"]) for item in items]
+        batch = tiny.collator(items)
+        whole = captioner(**batch).loss.item()
+        assert whole == pytest.approx(sum(alone).item() / sum(counts), rel=1e-5)
+        for left_out in ("prompt", "padding"):  # a usual mistake: labels are a copy of the ids
+            wrong = batch["labels"].clone()
+            real = batch["attention_mask"].bool()
+            asked = (wrong == IGNORE) & (real & (batch["input_ids"] < 50) if left_out == "prompt" else ~real)
+            wrong[asked] = batch["input_ids"][asked]
+            assert asked.any() and captioner(**batch | {"labels": wrong}).loss.item() != pytest.approx(
+                whole, rel=1e-3
+            )
 
 
 def test_loss_without_labels_in_a_row_is_the_other_rows():

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from workflow_scripts.lib.captioner.data import CaptionDataset, Collator, read_split
+from workflow_scripts.lib.captioner.data import CaptionDataset, Collator
 from workflow_scripts.lib.captioner.demo_lm import make_demo_language_model
+from workflow_scripts.lib.captioner.examples import read_split
 from workflow_scripts.lib.captioner.loading import load_language_model, load_tokenizer, new_captioner
 from workflow_scripts.lib.captioner.prompts import prompts_by_language
 from workflow_scripts.lib.config import CaptionerConfig, freeze
@@ -22,15 +23,17 @@ COLOURS = {"red": ("빨간", "红色"), "green": ("초록색", "绿色"), "blue"
 WIDTH, GRID, FRAMES = 8, 2, 6
 BROKEN = 4  # a video without frames, in train
 CONFIG = {
+    "preset": "cpu",
     "encoder": "clip",
     "frames": 3,
     "demo_language_model": {"hidden_size": 32, "layers": 2, "epochs": 2, "batch_size": 8, "vocab_size": 300},
-    "precision": "fp32",
     "max_caption_tokens": 60,
     "prompts": {"en": "English", "ko": "한국어", "zh": "中文"},
     "lora": {"r": 4, "alpha": 8, "dropout": 0.1},
     "stage1": {"epochs": 2, "lr": 1e-2, "batch_size": 8, "label_smoothing": 0.1},
     "stage2": {"epochs": 2, "lr": 1e-2, "batch_size": 8, "label_smoothing": 0.1},
+    "validation": {"generated": 2},
+    "running": {"per_device_batch_size": 8, "log_steps": 1, "workers": 0},
     "generation": {"max_new_tokens": 40, "batch_size": 8},
 }
 
@@ -100,6 +103,8 @@ class Tiny:
         self.config = config()
         self.config_file = folder / "captioner.yaml"
         self.config_file.write_text(freeze(self.config), encoding="utf-8")
+        self.generation_file = folder / "generation.yaml"
+        self.generation_file.write_text(freeze(self.config.generation), encoding="utf-8")
         self.tokenizer = load_tokenizer(str(self.model_folder))
         self.prompts = prompts_by_language(self.tokenizer, self.config.prompts)
         self.collator = Collator(self.tokenizer.pad_token_id)

@@ -262,28 +262,67 @@ class FakeRun:
                 "start_s": caption["start_s"],
                 "end_s": caption["end_s"],
                 "reference": caption["text"],
+                "frames": [2, 3, 4],
                 "generated": caption["text"] if place % 2 else caption["text"].replace("red", "blue"),
+                "cut": False,
                 "attributes": dict(caption["attributes"]),
             }
             for place, video in enumerate(self.test)
             for caption in self._captions(video)
         ]
-        score = {
-            "exact_match": 50.0,
-            "chrf": 80.0,
-            "bleu": 70.0,
-            "diversity": 50.0,
-            "reference_diversity": 55.0,
-        }
-        score |= {"captions": len(self.test)}
-        test = dict.fromkeys(self.texts, score) if rows else {}
-        self._metrics("captioner", {"test": test, "diversity_warning": False})
+        test = {language: self._captioned(language) for language in self.texts} if rows else {}
+        training = {"captions": {"train": 16}, "captions_cut": {"train": 2}}
+        found = {"test": test, "diversity_warning": False, "diversity_warning_languages": []}
+        self._metrics("captioner", found | {"training": training})
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (self.results / "captioner" / "captions_test.jsonl").write_text(lines, encoding="utf-8")
         for stage in (1, 2):
             self._curve(
-                f"captioner/stage{stage}_curve.csv", "step,epoch,train_loss,val_loss\n1,1,2.0,\n2,2,1.0,1.5\n"
+                f"captioner/stage{stage}_curve.csv",
+                "step,epoch,train_loss,val_loss,lr,grad_norm,val_cider,val_chrf,val_diversity\n"
+                "1,1,2.0,,1e-3,2,,,\n2,2,1.0,1.5,5e-4,1,210.5,60,90\n",
             )
+
+    def _captioned(self, language: str) -> dict:
+        """As evaluate_captions writes them."""
+        scores = {
+            "exact_match": 50.0,
+            "cider": 310.0,
+            "chrf": 80.0,
+            "bleu": 70.0,
+            "bleu_3": 72.0,
+            "bleu_2": 74.0,
+        }
+        scores |= {"bleu_1": 78.0, "meteor_without_synonyms": 66.0, "rouge_l": 77.0}
+        attributes = self.attributes.get(language, {})
+        confidence = {name: [0.9 * value, 1.1 * value] for name, value in scores.items()}
+        if attributes:
+            scores |= {
+                "attribute_accuracy": 75.0,
+                "attribute_accuracy_by_kind": dict.fromkeys(attributes, 75.0),
+            }
+            names = ["attribute_accuracy", *(f"attribute_accuracy.{kind}" for kind in attributes)]
+            confidence |= {name: [60.0, 90.0] for name in names}
+        variety = {"diversity": 50.0, "distinct_1": 40.0, "distinct_2": 45.0, "near_duplicates": 60.0}
+        variety |= {"most_frequent_share": 12.5, "mean_length": 21.0}
+        cosines = {"matched": 0.31, "references": 0.33, "shuffled": 0.21, "difference": 0.1}
+        fits = {"confidence": {name: [value - 0.02, value + 0.02] for name, value in cosines.items()}}
+        fits["confidence"]["beats_shuffled"] = [88.0, 96.0]
+        fits |= {"split": 1, "references_split": 3, "context": 64, "encoder": "<siglip>"}
+        return {
+            "captions": len(self.test),
+            "moments": len(self.test),
+            **scores,
+            "confidence": confidence,
+            "tokens": "morphemes" if language == "ko" else "words",
+            "bleu_tokenizer": "char" if language == "ko" else "13a",
+            **variety,
+            **{f"reference_{name}": 1.1 * value for name, value in variety.items()},
+            "most_frequent": "x",
+            "empty": 0,
+            "cut": 1,
+            "image_text": {**cosines, "beats_shuffled": 92.0, **fits},
+        }
 
     def _metrics(self, stage: str, found: dict) -> None:
         provenance = {"commit": "a" * 40, "config_sha256": "b" * 64, "seed": 3, "device": f"cpu of {stage}"}

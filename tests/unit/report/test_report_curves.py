@@ -28,6 +28,17 @@ def test_a_panel_holds_what_shares_a_scale(tmp_path):
     assert b"<svg" in svg and b"<text" not in svg
 
 
+def test_scores_of_captions_have_a_panel_each(tmp_path):
+    run = FakeRun(tmp_path, stages=("captioner",), curves=True)
+    titles = [figure.title for figure in draw_curves(run.results, ["captioner"]) if figure.main]
+    assert titles[:4] == [
+        "Captioner, stage 1: loss",
+        "Captioner, stage 1: validation CIDEr",
+        "Captioner, stage 1: validation chrF++",
+        "Captioner, stage 1: validation diversity",
+    ]
+
+
 def test_stages_that_are_off_are_not_drawn(tmp_path):
     assert draw_curves(FakeRun(tmp_path, curves=True).results, []) == []
 

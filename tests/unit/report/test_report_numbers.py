@@ -12,6 +12,7 @@ from workflow_scripts.lib.report import numbers
         (numbers.percent, 0, "0.0%"),
         (numbers.count, 1234567, "1,234,567"),
         (numbers.one_decimal, 1234.56, "1,234.6"),
+        (numbers.cosine, 0.12345, "0.123"),
         (numbers.number, 3.0, "3"),
         (numbers.number, 48.5, "48.5"),
         (numbers.duration, 4.25, "4.2 s"),
@@ -29,6 +30,14 @@ from workflow_scripts.lib.report import numbers
 )
 def test_numbers(form, value, text):
     assert form(value) == text
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [([64.51, 71.8], "64.5–71.8"), ([-0.2, 0.1], "-0.2 to 0.1"), ([99.96, 100.0], None), (None, None)],
+)
+def test_an_interval(ends, text):
+    assert numbers.interval(ends, numbers.percent) == text
 
 
 @pytest.mark.parametrize("form", numbers.FILTERS.values())

@@ -1,140 +1,107 @@
 """Captioned moments as training and generation batches."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from workflow_scripts.lib.captioner.examples import Example as Example  # from here, too
+from workflow_scripts.lib.captioner.examples import Examples
 from workflow_scripts.lib.captioner.model import IGNORE
-from workflow_scripts.lib.captioner.prompts import Prompt, caption_ids
-from workflow_scripts.lib.corpus.tables import read_rows
+from workflow_scripts.lib.captioner.prompts import Prompt, caption_ids, caption_lengths
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.reader import FeatureReader
-from workflow_scripts.lib.frames.moments import frames_in_moment
-from workflow_scripts.lib.frames.shard import read_status
 from workflow_scripts.lib.keys import video_key
-
-
-@dataclass(frozen=True)
-class Example:
-    """A caption and the frames (positions among the video's sampled ones) that show it."""
-
-    key: str
-    video: int
-    language: str
-    start_s: float | None
-    end_s: float | None
-    text: str
-    attributes: dict[str, str]
-    frames: tuple[int, ...]
-
-    @property
-    def moment(self) -> tuple:
-        """What the model sees of it: two captions of one moment in one language get the same words."""
-        return self.video, self.frames, self.language
-
-
-@dataclass
-class Split:
-    """The captions of a split, in corpus order, and how many were left out for want of frames."""
-
-    name: str
-    examples: list[Example] = field(default_factory=list)
-    without_frames: int = 0
-    videos_without_frames: int = 0
-
-    def describe(self) -> str:
-        left_out = (
-            f"; {self.without_frames} captions of {self.videos_without_frames} videos without frames left out"
-            if self.without_frames
-            else ""
-        )
-        return f"{self.name}: {len(self.examples)} captions{left_out}"
-
-
-def read_split(
-    corpus: Path, frames: Path, shards: int, split: str, *, count: int, languages: Sequence[str] | None
-) -> Split:
-    """Captions of a split with at most `count` frames each; `languages` None means all."""
-    times = {row["index"]: row["timestamps"] for row in read_status(frames, shards) if row["timestamps"]}
-    found, missing = Split(split), set()
-    for row in read_rows(corpus, "captions", shards):
-        if row["split"] != split or (languages is not None and row["language"] not in languages):
-            continue
-        if row["video"] not in times:
-            missing.add(row["video"])
-            found.without_frames += 1
-            continue
-        moment = frames_in_moment(times[row["video"]], row["start_s"], row["end_s"], count)
-        found.examples.append(
-            Example(
-                key=row["key"],
-                video=row["video"],
-                language=row["language"],
-                start_s=row["start_s"],
-                end_s=row["end_s"],
-                text=row["text"],
-                attributes=row["attributes"],
-                frames=tuple(moment),
-            )
-        )
-    found.videos_without_frames = len(missing)
-    return found
 
 
 class CaptionDataset(Dataset):
     """Captions as token ids, and the visual tokens of their frames.
 
     An item holds input_ids and labels (lists; the labels are the caption and its end, all else is ignored)
-    and visual [F, P, Dv] in fp32. `cut` is the number of captions over `limit` tokens. UserError when a caption's
-    language has no prompt.
+    and visual [F, P, Dv] as stored. The item of `~index` is that of `index` with nothing to learn: it fills up a batch.
+    `tokens_per_frame` is how many `<video>` stand for a frame (default: one for each of its visual tokens), `limit` the
+    tokens that a caption is cut to. Nothing is kept in memory but the examples. UserError when a caption's language has
+    no prompt.
     """
 
     def __init__(
         self,
         examples: Sequence[Example],
-        features: FeatureReader,
+        features: Mapping[str, np.ndarray],
         tokenizer: Any,
         prompts: Mapping[str, Prompt],
         *,
         video_token: int,
         limit: int,
         with_caption: bool = True,
+        tokens_per_frame: int | None = None,
     ):
-        self.examples, self.features, self.prompts = examples, features, prompts
-        self.video_token = video_token
-        captions = (
-            [caption_ids(tokenizer, example.text, limit) for example in examples] if with_caption else []
+        self.examples, self.features, self.tokenizer, self.prompts = examples, features, tokenizer, prompts
+        self.video_token, self.limit, self.with_caption = video_token, limit, with_caption
+        self.tokens_per_frame = tokens_per_frame
+        there = (
+            examples.languages()[0]
+            if isinstance(examples, Examples)
+            else {each.language for each in examples}
         )
-        self.captions = [ids for ids, _ in captions] if with_caption else [[]] * len(examples)
-        self.cut = sum(cut for _, cut in captions)
-        for language in sorted({example.language for example in examples} - set(prompts)):
+        for language in sorted(set(there) - set(prompts)):
             raise UserError(f"captioner.prompts: no prompt for the language '{language}' of the captions")
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        if index < 0:
+            item = self[~index]
+            return item | {"labels": [IGNORE] * len(item["labels"])}
         example = self.examples[index]
-        tokens = self.features[video_key(example.video)]
-        if example.frames[-1] >= len(tokens):
-            raise UserError(
-                f"{self.features.root}: {video_key(example.video)} has visual tokens of {len(tokens)} frames, but frame "
-                f"{example.frames[-1]} is asked for; the features are not of these frames: run extract_features again"
-            )
-        visual = torch.from_numpy(tokens[list(example.frames)]).float()
-        prompt, caption = self.prompts[example.language], self.captions[index]
-        places = [self.video_token] * (visual.shape[0] * visual.shape[1])
+        visual = self.visual(example)
+        prompt = self.prompts[example.language]
+        caption = caption_ids(self.tokenizer, example.text, self.limit)[0] if self.with_caption else []
+        frames, tokens = visual.shape[:2]
+        places = [self.video_token] * (frames * (self.tokens_per_frame or tokens))
         before = prompt.before + places + prompt.after
         return {
             "input_ids": before + caption,
             "labels": [IGNORE] * len(before) + caption,
             "visual": visual,
         }
+
+    def visual(self, example: Example) -> Tensor:
+        """The visual tokens [F, P, Dv] of its frames, in the number format that they are stored in."""
+        tokens = self.features[video_key(example.video)]
+        if example.frames[-1] >= len(tokens):
+            where = getattr(self.features, "root", "features")
+            raise UserError(
+                f"{where}: {video_key(example.video)} has visual tokens of {len(tokens)} frames, but frame "
+                f"{example.frames[-1]} is asked for; the features are not of these frames: run extract_features again"
+            )
+        return torch.from_numpy(tokens[list(example.frames)])
+
+    @cached_property
+    def caption_tokens(self) -> np.ndarray:
+        """Tokens of every caption and its end before it is cut; int32 [N]. All are read once to be counted."""
+        return caption_lengths(self.tokenizer, self.examples.texts)
+
+    @property
+    def cut(self) -> int:
+        """Captions with more than `limit` tokens."""
+        return int((self.caption_tokens > self.limit).sum())
+
+    def lengths(self) -> np.ndarray:
+        """Tokens of every item, with prompt and visual tokens; int64 [N]."""
+        names, codes = self.examples.languages()
+        prompts = np.array([len(self.prompts[name]) for name in names], np.int64)
+        tokens = self.tokens_per_frame or self._tokens_of_a_frame()
+        captions = np.minimum(self.caption_tokens, self.limit)
+        return prompts[codes] + tokens * self.examples.frame_counts() + captions
+
+    def _tokens_of_a_frame(self) -> int:
+        return self.visual(self.examples[0]).shape[1] if len(self) else 0
 
 
 @dataclass

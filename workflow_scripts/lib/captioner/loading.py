@@ -5,17 +5,31 @@ config; the language model stays where it came from, so that a folder is megabyt
 """
 
 import copy
-import re
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.pytorch_utils import Conv1D
 
 from workflow_scripts.lib.captioner.model import CaptionerForConditionalGeneration, CaptionerModelConfig
+from workflow_scripts.lib.captioner.projector import pooling_error
+from workflow_scripts.lib.captioner.targets import adapter_targets
 from workflow_scripts.lib.config import CaptionerConfig, Lora
+from workflow_scripts.lib.config_captioner import Projector as ProjectorSection
 from workflow_scripts.lib.errors import UserError
+
+# PEFT's, which asks for it by the old name
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,9 +46,9 @@ def language_model_name(config: CaptionerConfig, demo: Path | None) -> str:
     return str(demo)
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, revision: str | None = None) -> Any:
     """The language model's tokenizer, with a token to pad with; UserError when captions could not end."""
-    tokenizer = _from_hub(AutoTokenizer, name)
+    tokenizer = _from_hub(AutoTokenizer, name, revision)
     if tokenizer.eos_token_id is None:
         raise UserError(
             f"captioner.language_model: the tokenizer of '{name}' has no end token, so captions could not end"
@@ -45,7 +59,13 @@ def load_tokenizer(name: str) -> Any:
 
 
 def load_language_model(
-    name: str, quantization: Literal["none", "nf4"], precision: str, device: torch.device
+    name: str,
+    quantization: Literal["none", "nf4"],
+    precision: str,
+    device: torch.device,
+    *,
+    attention: str = "sdpa",
+    revision: str | None = None,
 ) -> PreTrainedModel:
     """A causal language model on `device`; `nf4` keeps its linear layers in 4 bits, double-quantised
     (Dettmers et al., "QLoRA", NeurIPS 2023, section 3).
@@ -54,71 +74,76 @@ def load_language_model(
     hold the embeddings of an 8B model in fp32.
     """
     dtype = DTYPES[precision]
-    if quantization == "none":
-        return _from_hub(AutoModelForCausalLM, name, dtype=dtype).to(device)
-    four_bits = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
-    return _from_hub(
-        AutoModelForCausalLM, name, dtype=dtype, quantization_config=four_bits, device_map={"": device}
-    )
+    # with a device map the weights go straight to the device: several processes of a node need no memory for them
+    options = {"dtype": dtype, "attn_implementation": attention, "device_map": {"": device}}
+    if quantization == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return _from_hub(AutoModelForCausalLM, name, revision, **options)
 
 
-def _from_hub(auto_class: Any, name: str, **options: Any) -> Any:
+def language_model_config(name: str, revision: str | None = None) -> PreTrainedConfig:
+    """The language model's config, without its weights."""
+    return _from_hub(AutoConfig, name, revision).get_text_config()
+
+
+def _from_hub(auto_class: Any, name: str, revision: str | None, **options: Any) -> Any:
     try:
-        return auto_class.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
+        return auto_class.from_pretrained(name, **({"revision": revision} if revision else {}), **options)
+    except (OSError, ValueError, ImportError) as error:
+        at = f" at revision '{revision}'" if revision else ""
         raise UserError(
-            f"captioner.language_model: '{name}' cannot be loaded as a causal language model; a hub id (not with "
+            f"captioner.language_model: '{name}'{at} cannot be loaded as a causal language model; a hub id (not with "
             f"HF_HUB_OFFLINE=1) or a local folder is needed: {error}"
         ) from None
 
 
 def new_captioner(
-    language_model: PreTrainedModel, lora: Lora, *, visual_width: int, tokens_per_frame: int, max_frames: int
+    language_model: PreTrainedModel,
+    lora: Lora,
+    *,
+    visual_width: int,
+    tokens_per_frame: int,
+    max_frames: int,
+    projector: ProjectorSection | None = None,
 ) -> PeftModel:
     """A captioner with a new projector and LoRA adapters (which change nothing before they are trained).
 
-    UserError when the language model has no layer of a name in `lora.target_modules`.
+    UserError when the language model has no layer of `lora.target_modules`, or the visual tokens cannot be pooled.
     """
+    projector = projector or ProjectorSection()
     config = CaptionerModelConfig(
         language_model.config,
         visual_width=visual_width,
         tokens_per_frame=tokens_per_frame,
         max_frames=max_frames,
+        pooling=projector.pooling,
+        pooled_tokens=projector.tokens,
+        resampler_layers=projector.layers,
+        resampler_heads=projector.heads,
     )
+    if error := pooling_error(config):
+        raise UserError(f"captioner.projector: {error}")
     captioner = CaptionerForConditionalGeneration(config, language_model)
     captioner.projector.to(language_model.device)
-    _check_targets(captioner, lora.target_modules)
-    names = "|".join(re.escape(name) for name in lora.target_modules)
-    return get_peft_model(
-        captioner,
-        LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=rf"language_model\.(.*\.)?({names})",
-            modules_to_save=["projector"],
-            task_type="CAUSAL_LM",
-        ),
+    return get_peft_model(captioner, lora_config(language_model, lora))
+
+
+def lora_config(language_model: PreTrainedModel, lora: Lora) -> LoraConfig:
+    """The adapters in PEFT's words. `lora` is settled: no `auto` is left in it."""
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha or 2 * lora.r,
+        lora_dropout=lora.dropout,
+        target_modules=adapter_targets(language_model, lora.target_modules),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in language_model.modules()),
+        modules_to_save=["projector"],
+        task_type="CAUSAL_LM",
     )
-
-
-def _check_targets(captioner: torch.nn.Module, targets: list[str]) -> None:
-    linears = {
-        name.rpartition(".")[2]
-        for name, module in captioner.language_model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
-    for target in targets:
-        if target not in linears:
-            raise UserError(
-                f"captioner.lora.target_modules: the language model has no linear layer '{target}'; "
-                f"it has {', '.join(sorted(linears))}"
-            )
 
 
 def save_captioner(model: PeftModel, folder: Path) -> None:
@@ -147,4 +172,6 @@ def load_captioner(folder: Path, language_model: PreTrainedModel, *, trainable: 
         )
     captioner = CaptionerForConditionalGeneration(config, language_model)
     captioner.projector.to(language_model.device)
-    return PeftModel.from_pretrained(captioner, str(folder), is_trainable=trainable)
+    return PeftModel.from_pretrained(
+        captioner, str(folder), is_trainable=trainable, torch_device=str(language_model.device)
+    )

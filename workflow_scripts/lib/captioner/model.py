@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+# Relative, so that a merged model's folder can bring both files along.
+from .projector import Projector
+
 IGNORE = -100  # label of a position that is not to be predicted
 
 
@@ -22,7 +25,8 @@ class CaptionerModelConfig(PreTrainedConfig):
 
     `text_config` is the language model's config, always as a copy: a wrapper and an inner model that
     share one config object lose the causal mask. `visual_width` is Dv, `tokens_per_frame` P, and
-    `max_frames` the number of frames that have a learned place.
+    `max_frames` the number of frames that have a learned place. `pooling` ("none", "average" or "resampler") makes
+    `pooled_tokens` of a frame's tokens; the resampler's layers and heads are its own.
     """
 
     model_type = "vidloom_captioner"
@@ -34,6 +38,10 @@ class CaptionerModelConfig(PreTrainedConfig):
         visual_width: int = 64,
         tokens_per_frame: int = 4,
         max_frames: int = 8,
+        pooling: str = "none",
+        pooled_tokens: int | None = None,
+        resampler_layers: int = 2,
+        resampler_heads: int = 8,
         label_smoothing: float = 0.0,
         **kwargs: Any,
     ):
@@ -43,8 +51,17 @@ class CaptionerModelConfig(PreTrainedConfig):
         self.visual_width = visual_width
         self.tokens_per_frame = tokens_per_frame
         self.max_frames = max_frames
+        self.pooling = pooling
+        self.pooled_tokens = pooled_tokens
+        self.resampler_layers = resampler_layers
+        self.resampler_heads = resampler_heads
         self.label_smoothing = label_smoothing
         super().__init__(**kwargs)
+
+    @property
+    def places_per_frame(self) -> int:
+        """How many `<video>` stand for a frame: its tokens after pooling."""
+        return self.tokens_per_frame if self.pooled_tokens is None else self.pooled_tokens
 
     @property
     def video_token_id(self) -> int:
@@ -53,28 +70,6 @@ class CaptionerModelConfig(PreTrainedConfig):
         It is never looked up and can never be generated, so the embeddings stay as they are.
         """
         return self.text_config.vocab_size
-
-
-class Projector(nn.Module):
-    """Visual tokens to embeddings of the language model: a two-layer MLP, as in LLaVA-1.5.
-
-    Every token knows its frame and its cell by embeddings that are added before the non-linearity, so that
-    "the shape is on the left" can mean another thing in the first frame than in the last one.
-    """
-
-    def __init__(self, config: CaptionerModelConfig):
-        super().__init__()
-        width = config.text_config.hidden_size
-        self.norm = nn.LayerNorm(config.visual_width)
-        self.enter = nn.Linear(config.visual_width, width)
-        self.frame = nn.Parameter(torch.zeros(config.max_frames, 1, width))
-        self.cell = nn.Parameter(torch.zeros(config.tokens_per_frame, width))
-        self.leave = nn.Linear(width, width)
-
-    def forward(self, visual: Tensor) -> Tensor:
-        """[..., F, P, Dv] -> [..., F, P, H]."""
-        hidden = self.enter(self.norm(visual)) + self.frame[: visual.shape[-3]] + self.cell
-        return self.leave(F.gelu(hidden))
 
 
 class CaptionerForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -89,6 +84,7 @@ class CaptionerForConditionalGeneration(PreTrainedModel, GenerationMixin):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
+    _keep_in_fp32_modules_strict = ["projector"]  # noqa: RUF012 (as transformers has it)
 
     def __init__(self, config: CaptionerModelConfig, language_model: PreTrainedModel | None = None):
         super().__init__(config)
@@ -101,15 +97,7 @@ class CaptionerForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def _init_weights(self, module: nn.Module) -> None:
         """New projectors only: the language model comes with its weights."""
         if isinstance(module, Projector):
-            for linear in (module.enter, module.leave):
-                nn.init.xavier_uniform_(linear.weight)
-                nn.init.zeros_(linear.bias)
-            # As large as the hidden values: smaller ones had not yet grown when the learning rate
-            # fell, and the captioner saw what moves but not which way.
-            nn.init.normal_(module.frame, std=1.0)
-            nn.init.normal_(module.cell, std=1.0)
-            nn.init.ones_(module.norm.weight)
-            nn.init.zeros_(module.norm.bias)
+            module.reset_parameters()
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
@@ -131,7 +119,7 @@ class CaptionerForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if visual is None:
             return embeddings
         shown = torch.arange(visual.shape[1], device=visual.device) < frames[:, None]
-        tokens = self.projector(visual.to(self.projector.enter.weight.dtype))[shown]
+        tokens = self.projector(visual)[shown]
         if places.sum() != tokens.shape[0] * tokens.shape[1]:
             raise ValueError(
                 f"{int(places.sum())} <video> places for {tuple(tokens.shape[:2])} visual tokens"
@@ -146,23 +134,29 @@ class CaptionerForConditionalGeneration(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         logits_to_keep: int = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits [B, L, V], and with `labels` [B, L] the loss.
 
-        With labels, only the logits from the place before the first label on are computed.
+        With labels, only the logits from the place before the first label on are computed. `position_ids` [B, L] is named
+        since generation makes them only of a padded batch where it is: models with learned positions need them.
         `num_items_in_batch` is the number of labels that the loss is a mean over (all of an optimizer step's).
         """
         if inputs_embeds is None:
             inputs_embeds = self.embed(input_ids, visual, frames)
         if labels is not None:
-            first = int((labels != IGNORE).any(dim=0).int().argmax())
+            asked = (labels != IGNORE).any(dim=0)
+            # nothing is asked of a batch that only fills up the last step
+            first = int(asked.int().argmax()) if asked.any() else labels.shape[1] - 1
             logits_to_keep = labels.shape[1] - max(first, 1) + 1
+            kwargs.setdefault("use_cache", False)
         output = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
+            position_ids=position_ids,
             logits_to_keep=logits_to_keep,
             **kwargs,
         )

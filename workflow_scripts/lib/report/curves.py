@@ -24,6 +24,7 @@ FILES = {
 NAMES = {"loss": "train_loss"}
 """Columns of the training log that are others of the curve."""
 TERMS = ("clip_nce", "clip_triplet", "frame_nce", "frame_triplet", "query_diverse")
+OF_CAPTIONS = ("val_cider", "val_chrf", "val_diversity")
 UNDRAWN = ("step", "epoch", "videos_per_s", "data_wait", "padding", "skipped")
 MOST_POINTS = 400
 WIDE = 30  # where one line is so many times higher than another, the scale is logarithmic
@@ -100,6 +101,8 @@ def _group(name: str) -> str:
         return "parts of the loss"
     if "sumr" in name:
         return "SumR"
+    if name in OF_CAPTIONS:  # percent of different things
+        return _label(name)
     return "validation" if name.startswith("val") else _label(name)
 
 
@@ -165,5 +168,7 @@ def _label(name: str) -> str:
         "grad": "gradient",
         "sumr": "SumR",
         "nce": "NCE",
+        "cider": "CIDEr",
+        "chrf": "chrF++",
     }
     return " ".join(words.get(word, re.sub(r"^r(\d+)$", r"R@\1", word)) for word in name.split("_"))

@@ -1,6 +1,5 @@
 """Which queries and captions the page shows. By rule, so that the choice is fair and always the same."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
-from workflow_scripts.lib.captioner.metrics import attributes_right
+from workflow_scripts.lib.captioner.attributes import attributes_right
+from workflow_scripts.lib.captioner.captions_file import read_captions
 from workflow_scripts.lib.errors import UserError
 
 Item = TypeVar("Item")
@@ -66,13 +66,12 @@ def read_moments(file: Path) -> list[Moment]:
     """
     moments: dict[tuple, dict[str, list[dict]]] = {}
     try:
-        with Path(file).open(encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines if line.strip()]
+        rows = read_captions(file)
         for row, marks in zip(rows, attributes_right(rows), strict=True):
             row["right"] = marks
             languages = moments.setdefault((row["video"], row["start_s"], row["end_s"]), {})
             languages.setdefault(row["language"], []).append(row)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file}: no list of captions ({error!r}); run generate_captions again") from None
     return [Moment(*key, captions=list(languages.values())) for key, languages in moments.items()]
 

@@ -28,6 +28,12 @@ def one_decimal(value: float) -> str:
 
 
 @_or_dash
+def cosine(value: float) -> str:
+    """0.12345 -> 0.123."""
+    return f"{value:.3f}"
+
+
+@_or_dash
 def count(value: float) -> str:
     """1234 -> 1,234."""
     return f"{value:,.0f}"
@@ -67,4 +73,13 @@ def size(count: float) -> str:
     return f"{count:,.4g} TB"
 
 
-FILTERS = {form.__name__: form for form in (percent, one_decimal, count, number, duration, memory, size)}
+def interval(ends: list[float] | None, form: Callable[[float | None], str]) -> str | None:
+    """`64.5–71.8`, or `-0.2 to 0.1`; None where it is not known, and where nothing is left of it after rounding."""
+    low, high = (form(end).removesuffix("%") for end in ends or (None, None))
+    between = " to " if low.startswith("-") else "–"
+    return f"{low}{between}{high}" if low != high else None
+
+
+FILTERS = {
+    form.__name__: form for form in (percent, one_decimal, cosine, count, number, duration, memory, size)
+}

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from workflow_scripts.lib.config import ReportConfig
 from workflow_scripts.lib.frames.moments import frames_in_moment
-from workflow_scripts.lib.report import clip, examples, fonts, numbers, retrieval, sections
+from workflow_scripts.lib.report import captions, clip, examples, fonts, numbers, retrieval, sections
 from workflow_scripts.lib.report.benchmarks import rule_costs
 from workflow_scripts.lib.report.curves import draw_curves
 from workflow_scripts.lib.report.media import Media, Video
@@ -47,7 +47,7 @@ def build_page(
         "tiles": sections.tiles(metrics, costs),
         "clip": clip.section(metrics.get("clip") or {}),
         "retrieval": _retrieval(config, metrics["retrieval"], results, media) if "retrieval" in on else None,
-        "captioner": _captioner(config, metrics["captioner"], results, media) if "captioner" in on else None,
+        "captioner": _captioner(config, metrics, results, media) if "captioner" in on else None,
         "curves": draw_curves(results, on),
         "training_cost": retrieval.training_cost(results) if "retrieval" in on else None,
         "frames": metrics.get("frames"),
@@ -140,17 +140,15 @@ def _moment_bar(video: Video, caption: dict) -> dict | None:
     return {"left": round(100 * start, 1), "width": round(100 * (end - start), 1)}
 
 
-def _captioner(config: ReportConfig, found: dict, results: Path, media: Media) -> dict:
-    table = sections.caption_table(found)
+def _captioner(config: ReportConfig, metrics: dict, results: Path, media: Media) -> dict:
+    found = captions.section(metrics["captioner"], metrics["corpus"])
     file = results / "captioner" / "captions_test.jsonl"
-    moments = examples.choose_moments(examples.read_moments(file), config.examples) if table else []
+    measured = bool(found["languages"])
+    moments = examples.choose_moments(examples.read_moments(file), config.examples) if measured else []
     videos = media.videos(moment.video for moment in moments)
-    return {
-        "warning": bool(found.get("diversity_warning")),
-        "warning_languages": found.get("diversity_warning_languages") or [],
-        "table": table,
-        "examples": [_moment(moment, videos[moment.video], media) for moment in moments],
-    }
+    shown = [_moment(moment, videos[moment.video], media) for moment in moments]
+    attributes = any(caption["attributes"] for moment in shown for caption in moment["captions"])
+    return {**found, "examples": shown, "attributes": attributes}
 
 
 def _moment(moment: examples.Moment, video: Video, media: Media) -> dict:

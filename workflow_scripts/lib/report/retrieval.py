@@ -147,17 +147,11 @@ def _row(label: str, kind: str, found: dict) -> dict:
     cells = [
         {
             "text": column.form(found.get(name)),
-            "interval": _interval(intervals.get(name), column),
+            "interval": numbers.interval(intervals.get(name), column.form),
         }
         for name, column in COLUMNS.items()
     ]
     return {"label": label, "kind": kind, "cells": cells}
-
-
-def _interval(ends: list[float] | None, column: Column) -> str | None:
-    """`64.5–71.8`; None where it is not known, and where nothing is left of it after rounding."""
-    low, high = (column.form(end).removesuffix("%") for end in ends or (None, None))
-    return f"{low}–{high}" if low != high else None
 
 
 def _chance(videos: int) -> dict:

@@ -3,21 +3,7 @@
 from typing import Any
 
 from workflow_scripts.lib.frames.reasons import REASONS
-from workflow_scripts.lib.report import numbers, retrieval
-
-CAPTION_COLUMNS = {
-    "attribute_accuracy": "attributes right",
-    "exact_match": "word for word",
-    "chrf": "chrF",
-    "bleu": "BLEU",
-    "diversity": "different captions",
-    "reference_diversity": "different references",
-}
-
-
-def languages_of(values: dict[str, Any] | None) -> list[str]:
-    """The languages that a metrics section has results of."""
-    return [name for name, found in (values or {}).items() if isinstance(found, dict) and found]
+from workflow_scripts.lib.report import captions, numbers, retrieval
 
 
 def tiles(metrics: dict[str, Any], costs: list) -> list[dict]:
@@ -25,37 +11,9 @@ def tiles(metrics: dict[str, Any], costs: list) -> list[dict]:
     return [
         *_corpus_tiles(metrics["corpus"], metrics.get("frames")),
         *retrieval.tiles(metrics.get("retrieval") or {}),
-        *_caption_tiles((metrics.get("captioner") or {}).get("test")),
+        *captions.tiles((metrics.get("captioner") or {}).get("test")),
         *_cost_tiles(costs),
     ]
-
-
-def caption_table(captioner: dict[str, Any]) -> dict | None:
-    """Columns and one row a language; columns that the corpus gives nothing for are left out."""
-    test = captioner.get("test") or {}
-    languages = languages_of(test)
-    kinds = sorted(
-        {kind for name in languages for kind in test[name].get("attribute_accuracy_by_kind") or {}}
-    )
-    columns = [
-        name
-        for name in CAPTION_COLUMNS
-        if any(test[language].get(name) is not None for language in languages)
-    ]
-    rows = [
-        {
-            "language": language,
-            "captions": test[language].get("captions"),
-            "values": [test[language].get(column) for column in columns],
-            "kinds": [(test[language].get("attribute_accuracy_by_kind") or {}).get(kind) for kind in kinds],
-        }
-        for language in languages
-    ]
-    return (
-        {"columns": [CAPTION_COLUMNS[column] for column in columns], "kinds": kinds, "rows": rows}
-        if rows
-        else None
-    )
 
 
 def failure_table(frames: dict[str, Any] | None) -> list[dict]:
@@ -120,21 +78,6 @@ def _corpus_tiles(corpus: dict, frames: dict | None) -> list[dict]:
             "note": f"{numbers.count(frames['failed'])} failed; {numbers.count(frames['frames'])} frames",
         },
     ]
-
-
-def _caption_tiles(test: dict | None) -> list[dict]:
-    """One tile a language: attributes right where the corpus has attributes, chrF where it has none."""
-    made = []
-    for language in languages_of(test):
-        found = test[language]
-        name = "attribute_accuracy" if found.get("attribute_accuracy") is not None else "chrf"
-        label = {"attribute_accuracy": "Attributes right", "chrf": "Caption chrF"}[name]
-        note = f"word for word {numbers.percent(found.get('exact_match'))} of {numbers.count(found.get('captions'))}"
-        value = found.get(name)
-        made.append(
-            {"label": f"{label}, {language}", "value": numbers.percent(value), "bar": value, "note": note}
-        )
-    return made
 
 
 def _cost_tiles(costs: list) -> list[dict]:

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workflow_scripts.lib.bootstrap import INTERVAL, resampled
+
 RECALL_AT = (1, 5, 10, 100)
 RATIOS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Bounds of the moment-to-video ratios that are told apart; the upper one belongs to it."""
@@ -88,21 +90,17 @@ def intervals(
     """
     if not samples:
         return None
-    draws, count = np.random.default_rng(seed), len(ranks)
-    ranks = np.sort(ranks)
+    ranks, count = np.sort(ranks), len(ranks)
     within = np.searchsorted(ranks, RECALL_AT, side="right")
     middle = np.array([(count - 1) // 2, count // 2])
     rows = []
-    for start in range(0, samples, max(1, cells // count)):
-        size = min(samples - start, max(1, cells // count))
-        drawn = draws.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-        below = np.zeros((size, count + 1), dtype=np.int64)
+    for times in resampled(count, samples, seed, cells):
+        below = np.zeros((len(times), count + 1), dtype=np.int64)
         np.cumsum(times, axis=1, out=below[:, 1:])  # draws that are among the first i of the sorted ranks
         found = 100 * below[:, within] / count
         medians = [ranks[np.searchsorted(sample[1:], middle, side="right")].mean() for sample in below]
         rows.append(np.column_stack([found, found.sum(axis=1), medians, 100 * (times @ (1 / ranks)) / count]))
-    low, high = np.percentile(np.concatenate(rows), [2.5, 97.5], axis=0).tolist()
+    low, high = np.percentile(np.concatenate(rows), INTERVAL, axis=0).tolist()
     names = (*(f"r{k}" for k in RECALL_AT), "sumr", "median_rank", "map")
     return {name: [*ends] for name, *ends in zip(names, low, high, strict=True)}
 

@@ -82,6 +82,8 @@ def _at_once(job: Any, limits: dict[str, int]) -> int:
 def _epochs(config: Config) -> dict[str, int]:
     """Epochs of the rules that train."""
     captioner = config.captioner
+    if captioner.preset == "auto":  # all presets have the same numbers of epochs
+        captioner = captioner.with_preset("cpu")
     return {
         "train_clip": config.clip.epochs,
         "train_retrieval": config.retrieval.epochs,
