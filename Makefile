@@ -6,16 +6,19 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test test-slow test-demo lint docs dag lock env
+.PHONY: demo test test-slow test-slurm test-demo lint docs dag lock env
 demo: env          ## the whole pipeline on the synthetic corpus, on the CPU
 	snakemake --cores $(CORES)
 	@echo "Open results/demo/report/index.html"
 
 test: env          ## the fast tests, a file a process
-	OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow and not demo"
+	OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow and not demo and not slurm"
 
 test-slow: env     ## the others that need nothing else
 	python -m pytest -m "slow and not demo"
+
+test-slurm: env    ## under a SLURM that it starts; as root, with Debian's slurm-wlm and munge
+	python -m pytest -m slurm
 
 test-demo: demo    ## the demo's results, and its page in Chromium (chromium must be installed)
 	python -m pytest -m demo

@@ -2,6 +2,7 @@
 
 CAPTIONER = f"{RESULTS}/captioner"
 DEMO_LM = CONFIG.captioner.demo_language_model is not None
+LANGUAGE_MODEL = [f"{CAPTIONER}/demo_language_model"] if DEMO_LM else []
 IMAGE_TEXT = image_text_encoder()
 
 
@@ -45,7 +46,7 @@ if CONFIG.captioner.enabled:
             features=feature_index(CONFIG.captioner.encoder, "video"),
             captions=CAPTIONS,
             status=STATUS,
-            language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
+            language_model=LANGUAGE_MODEL,
             config=frozen("captioner_stage1"),
         output:
             model=directory(f"{CAPTIONER}/stage1"),
@@ -89,11 +90,11 @@ if CONFIG.captioner.enabled:
 
     rule train_captioner_stage2:
         input:
-            stage1=rules.train_captioner_stage1.output.model,
+            stage1=f"{CAPTIONER}/stage1",
             features=feature_index(CONFIG.captioner.encoder, "video"),
             captions=CAPTIONS,
             status=STATUS,
-            language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
+            language_model=LANGUAGE_MODEL,
             config=frozen("captioner_stage2"),
         output:
             model=directory(f"{CAPTIONER}/stage2"),
@@ -139,11 +140,11 @@ if CONFIG.captioner.enabled:
     rule generate_captions:
         # Captions are kept as they are made in an undeclared folder, from which a killed job goes on.
         input:
-            model=rules.train_captioner_stage2.output.model,
+            model=f"{CAPTIONER}/stage2",
             features=feature_index(CONFIG.captioner.encoder, "video"),
             captions=CAPTIONS,
             status=STATUS,
-            language_model=(rules.make_demo_language_model.output if DEMO_LM else []),
+            language_model=LANGUAGE_MODEL,
             config=frozen("captioner_generation"),
         output:
             captions=f"{CAPTIONER}/captions_{{split}}.jsonl",
@@ -188,7 +189,7 @@ if CONFIG.captioner.enabled:
     rule evaluate_captions:
         input:
             captions=f"{CAPTIONER}/captions_test.jsonl",
-            model=rules.train_captioner_stage2.output.model,
+            model=f"{CAPTIONER}/stage2",
             features=[feature_index(name, "video") for name in IMAGE_TEXT],
             encoder=[text_section(name) for name in IMAGE_TEXT],
             clip=[trained_clip(name) for name in IMAGE_TEXT],

@@ -6,6 +6,7 @@ from workflow_scripts.lib.clip.own_pairs import local_files, zeroshot_files
 CLIP = f"{RESULTS}/clip"
 TRAINED_CLIP = f"{CLIP}/trained"
 DEMO_CLIP = CONFIG.clip.demo_model is not None
+DEMO_CLIP_MODEL = [f"{CLIP}/demo_model"] if DEMO_CLIP else []
 
 
 if CONFIG.clip.enabled:
@@ -91,7 +92,7 @@ if CONFIG.clip.enabled:
         input:
             pairs=expand(f"{CLIP}/pairs/{{shard}}", shard=SHARDS) if PACKED else [],
             own=OWN_PAIRS["train"] + OWN_PAIRS["val"],
-            model=rules.make_demo_clip_model.output if DEMO_CLIP else [],
+            model=DEMO_CLIP_MODEL,
             files=MODEL_FILES,
             config=frozen("clip"),
         output:
@@ -133,8 +134,8 @@ if CONFIG.clip.enabled:
     rule evaluate_clip:
         # On the corpus's test split, or on own pairs; the model that training began with, too.
         input:
-            model=rules.train_clip.output.model,
-            demo_model=rules.make_demo_clip_model.output if DEMO_CLIP else [],
+            model=TRAINED_CLIP,
+            demo_model=DEMO_CLIP_MODEL,
             captions=CAPTIONS if ON_CORPUS else [],
             tars=FRAME_TARS if ON_CORPUS else [],
             status=STATUS if ON_CORPUS else [],

@@ -11,6 +11,7 @@ from workflow_scripts.lib.corpus.tables import SPLITS
 from workflow_scripts.lib.environment import hold_run_lock, use_this_checkout
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.launching import launcher
+from workflow_scripts.lib.leftovers import end_left_jobs
 from workflow_scripts.lib.running import running_flags
 from workflow_scripts.lib.status.record import record_run
 
@@ -39,6 +40,9 @@ STATUS = expand(
     f"{FRAMES}/status_{{shard}}.parquet",
     shard=[] if CONFIG.corpus.is_imported else SHARDS,
 )
+
+# Inputs are named by their paths, never as `rules.<step>.output`: for a step with such a one, Snakemake hashes the list
+# of all its inputs once for each of them, so that the time of planning grows with the square of the shards.
 
 # Half of the machine, so that the branches of the DAG (retrieval beside the captioner)
 # run side by side, and never more than 16; a cluster profile sets its own with set-threads.
@@ -195,6 +199,7 @@ onstart:
     # Takes the place of Snakemake's lock (`nolock` in the profiles), which a kill -9 leaves behind.
     try:
         hold_run_lock(Path(".snakemake/run.lock"))
+        end_left_jobs(Path.cwd(), local=workflow.local_exec)
     except UserError as error:
         raise WorkflowError(str(error)) from None
     # What `python -m workflow_scripts.status` tells of.

@@ -50,7 +50,7 @@ rule collect_metrics:
 
 rule build_report:
     input:
-        metrics=rules.collect_metrics.output,
+        metrics=f"{RESULTS}/metrics.json",
         captions=CAPTIONS,
         status=STATUS,
         frames_config=frozen("frames") if STATUS else [],

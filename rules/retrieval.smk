@@ -52,7 +52,7 @@ if CONFIG.retrieval.enabled:
 
     rule evaluate_retrieval:
         input:
-            model=rules.train_retrieval.output.model,
+            model=f"{RETRIEVAL}/model",
             features=feature_index(CONFIG.retrieval.encoder, "video"),
             texts=feature_index(TEXT_ENCODER, "text"),
             lists=caption_tables(CONFIG.retrieval.encoder),
@@ -101,7 +101,7 @@ if search_index():
 
     rule build_index:
         input:
-            model=rules.train_retrieval.output.model,
+            model=f"{RETRIEVAL}/model",
             features=feature_index(CONFIG.retrieval.encoder, "video"),
             texts=feature_index(TEXT_ENCODER, "text"),
             lists=caption_tables(CONFIG.retrieval.encoder),

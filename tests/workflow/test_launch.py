@@ -17,7 +17,7 @@ RULES = (
     "extract_video_features",
 )
 PROGRAMS = {
-    "scontrol": 'echo "the-first"; echo "the-second"\n',
+    "hostname": "echo the-first\n",
     # what a SLURM of one machine would do: the program once for each node, and the worst of their exit codes
     "srun": """nodes=1
 while [ "${1#--}" != "$1" ]; do case $1 in --nodes=*) nodes=${1#--nodes=};; esac; shift; done
@@ -66,7 +66,7 @@ def test_on_one_machine(commands, gpu, expected):
 
 
 def test_over_nodes_the_shell_fills_in_what_the_job_is(commands, programs):
-    job = {"SLURM_JOB_ID": "123456", "SLURM_JOB_NODELIST": "the-[first,second]"}
+    job = {"SLURM_JOB_ID": "123456"}  # all that Snakemake's plugin leaves of what SLURM sets
     for rule, launcher in commands(8, 2).items():
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", f"echo {launcher}"], capture_output=True, text=True, check=True,
@@ -91,7 +91,7 @@ def test_gpus_that_cannot_be_shared_equally_are_told_before_any_job(tmp_path):
 @pytest.mark.slow
 def test_processes_of_two_nodes_find_each_other(commands, programs, tmp_path):
     """Two torchruns that share nothing but the command line, as they would on two machines."""
-    (programs / "scontrol").write_text("#!/bin/sh\necho localhost\n")
+    (programs / "hostname").write_text("#!/bin/sh\necho localhost\n")
     launcher = commands(0, 2)["train_clip"]
     script = tmp_path / "sum.py"
     script.write_text(
@@ -103,7 +103,7 @@ def test_processes_of_two_nodes_find_each_other(commands, programs, tmp_path):
         "d.destroy_process_group()\n"
     )
     path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "localhost"}
+    job = {"SLURM_JOB_ID": str(os.getpid())}
     subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f"{launcher} {script}"], check=True, cwd=tmp_path, timeout=120,
         env=os.environ | job | {"PATH": path},

@@ -11,7 +11,7 @@ from tests.workflow.planning import ROOT, Scratch, demo_config
 # Commands that people give by hand, beside the rules'; import_features is the rule of corpora without videos.
 BY_HAND = {
     "caption_video", "config_docs", "convert_checkpoint", "export_clip", "export_features", "import_features",
-    "merge_adapter", "retry_failed", "search", "status", "verify_features",
+    "merge_adapter", "plan", "retry_failed", "search", "status", "verify_features",
 }  # fmt: skip
 
 

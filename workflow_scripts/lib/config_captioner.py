@@ -312,6 +312,11 @@ class CaptionerConfig(Section):
             raise ValueError("revision: only with `language_model`, a hub id")
         return self
 
+    @property
+    def settled(self) -> CaptionerConfig:
+        """With a preset in any case, for what all presets have in common, their epochs: `auto` is taken for `cpu`."""
+        return self.with_preset("cpu") if self.preset == "auto" else self
+
     def part(self, name: str) -> dict[str, Any]:
         """What a command depends on, as plain values: `language_model`, `stage1`, `stage2`, `generation`, `evaluation`.
 

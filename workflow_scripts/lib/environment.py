@@ -4,6 +4,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import platform
 import select
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import IO
 from workflow_scripts.lib.errors import UserError
 
 RUN_PID = "VIDLOOM_RUN_PID"
-"""Environment variable with the process that runs the workflow."""
+"""Environment variable with the process that runs the workflow, and its machine: `host:1234`."""
 
 
 def use_this_checkout() -> None:
@@ -24,7 +25,7 @@ def use_this_checkout() -> None:
     os.environ["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     )
-    os.environ[RUN_PID] = str(os.getpid())
+    os.environ[RUN_PID] = f"{platform.node()}:{os.getpid()}"
 
 
 _held: list[IO[str]] = []  # closing the file would give the lock up
@@ -61,12 +62,14 @@ def hold_run_lock(file: Path) -> None:
 def end_with_run() -> None:
     """When the process that runs the workflow dies, end this one: a rerun must not meet a second copy of a step.
 
-    Does nothing for a command that is run by hand, nor where the system has no pidfd (Linux has, from 5.3).
+    Does nothing for a command that is run by hand, nor on another machine than the run's, where `srun` has started it and
+    ends it, nor where the system has no pidfd (Linux has, from 5.3).
     """
-    if RUN_PID not in os.environ or not hasattr(os, "pidfd_open"):
+    host, _, pid = os.environ.get(RUN_PID, "").rpartition(":")
+    if host != platform.node() or not hasattr(os, "pidfd_open"):
         return
     try:
-        run = os.pidfd_open(int(os.environ[RUN_PID]))
+        run = os.pidfd_open(int(pid))
     except ProcessLookupError:
         sys.exit("the process that ran the workflow is gone: ending")
     except OSError:  # a kernel without it

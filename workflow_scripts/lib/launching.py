@@ -2,7 +2,8 @@
 
 from workflow_scripts.lib.errors import UserError
 
-FIRST_HOST = '$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)'
+FIRST_HOST = "$(hostname)"
+"""A job's own shell runs on the first of its nodes; Snakemake's plugin takes the list of them out of its environment."""
 PORT = "$((20000 + SLURM_JOB_ID % 20000))"
 
 

@@ -11,7 +11,8 @@ START = 1_700_000_000.0
 
 
 def rule(name: str, stage: str, jobs: int = 1, **more) -> dict:
-    return {"name": name, "stage": stage, "jobs": jobs, "to_run": jobs, "retries": 0, "at_once": 1} | more
+    known = {"name": name, "stage": stage, "jobs": jobs, "to_run": jobs, "retries": 0, "at_once": 1}
+    return known | {"threads": 1, "gpus": 0} | more
 
 
 def start(job: int, name: str, seconds: float, shard: str | None = None, **more) -> dict:

@@ -36,7 +36,7 @@ def rule_costs(folder: Path, rules: Collection[str], shards: int) -> list[RuleCo
         for file in sorted(Path(folder).rglob("*.tsv"))
         if _rule_of(file, folder) in rules and not (file.stem.isdigit() and int(file.stem) >= shards)
     ]
-    jobs = [{"rule": _rule_of(file, folder), **row} for file in files for row in _rows(file)]
+    jobs = [{"rule": _rule_of(file, folder), **row} for file in files for row in benchmark_rows(file)]
     if not jobs:
         return []
     costs = []
@@ -48,7 +48,7 @@ def rule_costs(folder: Path, rules: Collection[str], shards: int) -> list[RuleCo
 
 def seconds_spent(files: Iterable[Path]) -> float | None:
     """Wall time of the jobs whose benchmark files are there, summed; None when none is, or nothing was measured."""
-    times = [row["seconds"] for file in files if file.is_file() for row in _rows(file)]
+    times = [row["seconds"] for file in files if file.is_file() for row in benchmark_rows(file)]
     return _known(pd.Series(times, dtype=float).sum(min_count=1))
 
 
@@ -56,7 +56,7 @@ def _rule_of(file: Path, folder: Path) -> str:
     return file.relative_to(folder).parts[0].removesuffix(".tsv")
 
 
-def _rows(file: Path) -> list[dict]:
+def benchmark_rows(file: Path) -> list[dict]:
     try:
         table = pd.read_csv(file, sep="\t")
     except pd.errors.EmptyDataError:

@@ -5,6 +5,7 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -106,12 +107,10 @@ def _group(name: str) -> str:
     return "validation" if name.startswith("val") else _label(name)
 
 
-def _panel(training: str, group: str, lines: dict[str, pd.Series]) -> Figure:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure as Canvas
-
-    style = {
-        "font.family": plot_families(" ".join(lines)),
+def plot_style(text: str) -> dict[str, Any]:
+    """Settings of matplotlib that suit the page, with fonts for `text`."""
+    return {
+        "font.family": plot_families(text),
         "font.size": 9,
         "svg.fonttype": "path",  # an SVG in an <img> sees no font of the page
         "svg.hashsalt": "vidloom",  # the same curve gives the same bytes
@@ -125,7 +124,20 @@ def _panel(training: str, group: str, lines: dict[str, pd.Series]) -> Figure:
         "xtick.color": "#4c5866",
         "ytick.color": "#4c5866",
     }
-    with mpl.rc_context(style):
+
+
+def as_image(canvas: Any) -> str:
+    """A figure of matplotlib as the data URI of an SVG."""
+    data = io.BytesIO()
+    canvas.savefig(data, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _panel(training: str, group: str, lines: dict[str, pd.Series]) -> Figure:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    with mpl.rc_context(plot_style(" ".join(lines))):
         canvas = Canvas(figsize=(3.6, 2.3), layout="constrained")
         axes = canvas.add_subplot()
         for (name, line), colour in zip(lines.items(), COLOURS * len(lines), strict=False):
@@ -142,9 +154,7 @@ def _panel(training: str, group: str, lines: dict[str, pd.Series]) -> Figure:
             canvas.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
         elif len(lines) > 1:
             axes.legend(frameon=False)
-        data = io.BytesIO()
-        canvas.savefig(data, format="svg", metadata={"Date": None})
-    image = "data:image/svg+xml;base64," + base64.b64encode(data.getvalue()).decode()
+        image = as_image(canvas)
     ends = "; ".join(
         f"{_label(name)} from {line.iloc[0]:.4g} to {line.iloc[-1]:.4g}" for name, line in lines.items()
     )

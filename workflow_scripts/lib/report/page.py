@@ -59,8 +59,8 @@ def build_page(
     return render(context)
 
 
-def render(context: dict[str, Any]) -> str:
-    """The template filled in; twice, since the font holds the characters that the page turns out to use."""
+def render(context: dict[str, Any], page: str = "page.html.j2") -> str:
+    """A template of this folder filled in; twice, since the font holds the characters that the page turns out to use."""
     environment = Environment(
         loader=PackageLoader("workflow_scripts.lib.report", "."),
         autoescape=True,
@@ -69,7 +69,7 @@ def render(context: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= numbers.FILTERS
-    template = environment.get_template("page.html.j2")
+    template = environment.get_template(page)
     style = environment.loader.get_source(environment, "page.css")[0].replace(
         "FONT_FAMILY", f'"{fonts.FAMILY}"'
     )

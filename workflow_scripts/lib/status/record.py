@@ -66,6 +66,8 @@ def _plan(workflow: Any, config: Config) -> dict[str, Any]:
                 "to_run": to_run[rule.name],
                 "retries": rule.restart_times,
                 "at_once": _at_once(one[rule.name], workflow.scheduler.global_resources),
+                "threads": one[rule.name].threads,
+                "gpus": one[rule.name].resources.get("gpu", 0),
             }
             for rule in workflow.rules
             if rule.name in one
@@ -81,9 +83,7 @@ def _at_once(job: Any, limits: dict[str, int]) -> int:
 
 def _epochs(config: Config) -> dict[str, int]:
     """Epochs of the rules that train."""
-    captioner = config.captioner
-    if captioner.preset == "auto":  # all presets have the same numbers of epochs
-        captioner = captioner.with_preset("cpu")
+    captioner = config.captioner.settled
     return {
         "train_clip": config.clip.epochs,
         "train_retrieval": config.retrieval.epochs,

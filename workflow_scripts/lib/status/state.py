@@ -41,7 +41,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of the run; `at_once` jobs of it have room beside each other."""
+    """A rule of the run; `at_once` jobs of it have room beside each other. Each holds so many cores and GPUs."""
 
     name: str
     stage: str
@@ -49,6 +49,8 @@ class Rule:
     to_run: int
     retries: int
     at_once: int
+    threads: int
+    gpus: int
 
 
 @dataclass
