@@ -202,7 +202,7 @@ def test_no_worker_outlives_the_training(folder, tmp_path, how):
         start_new_session=True,
     )
     assert process.stdout.readline() == "reading\n"
-    time.sleep(0.5)
+    time.sleep(2)  # workers that are still being started tell of the interruption, too
     # Ctrl-C reaches the whole group
     (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
     _, errors = process.communicate(timeout=30)
