@@ -5,7 +5,6 @@ Checkpoints lie in a folder named after what they depend on (config, pairs, weig
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from workflow_scripts.lib.checkpoints import mark_finished
@@ -13,6 +12,7 @@ from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.compute import add_compute_arguments, set_up_compute
 from workflow_scripts.lib.config import ClipConfig, load_section
 from workflow_scripts.lib.files import whole_folder
+from workflow_scripts.lib.processes import this_process
 from workflow_scripts.lib.running import add_running_arguments, with_running_arguments
 
 
@@ -37,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     config = with_running_arguments(load_section(ClipConfig, arguments.config), ClipConfig.RUNNING, arguments)
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    job = this_process()
     device = set_up_compute(arguments.threads, arguments.seed)
 
     # Imported after the configuration was checked: it takes seconds.
@@ -51,7 +51,7 @@ def main() -> None:
 
     check(config, device.type)
     model = find_model(config, arguments.demo_model)
-    checkpoints, first = arguments.checkpoints, os.environ.get("RANK", "0") == "0"
+    checkpoints = arguments.checkpoints
     scratch = checkpoints.with_name("pairs_index")
     train, val = (
         find_pairs(config.data, arguments.pairs, arguments.shards, split, scratch)
@@ -60,15 +60,15 @@ def main() -> None:
     run = resume.what_it_depends_on(config, arguments.demo_model, train.identity, arguments.seed)
     folder = checkpoints / resume.name_of(run)
     command = training_arguments(
-        config, model, train, val, logs=checkpoints, name=folder.name, seed=arguments.seed, ranks=ranks,
+        config, model, train, val, logs=checkpoints, name=folder.name, seed=arguments.seed, ranks=job.world,
         device=device.type,
     )  # fmt: skip
-    if first:
+    if job.first:
         checkpoint = resume.prepare(checkpoints, run, config)
         command += [f"--resume={checkpoint}"] if checkpoint else []
         print(shown(command), flush=True)
     preprocessing = run_open_clip_train(command, arguments.seed, folder / resume.CURVE, model)
-    if first:
+    if job.first:
         write_curve(folder / resume.CURVE, arguments.curve)
         with whole_folder(arguments.model) as made:
             trained = trained_config(config, model.config)

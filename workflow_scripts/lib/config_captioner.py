@@ -185,11 +185,7 @@ class Generation(Section):
     @model_validator(mode="after")
     def _options_of_sampling(self):
         sampling = {"temperature", "top_p", "top_k"} & self.model_fields_set
-        if (
-            sampling
-            and not self.do_sample
-            and any(getattr(self, k) != type(self).model_fields[k].default for k in sampling)
-        ):
+        if sampling and not self.do_sample and any(getattr(self, k) != _default(self, k) for k in sampling):
             raise ValueError(f"{', '.join(sorted(sampling))}: only with `do_sample: true`")
         if self.length_penalty != 1 and self.num_beams == 1:
             raise ValueError("length_penalty: only with `num_beams` above 1")

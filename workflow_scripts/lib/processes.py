@@ -54,6 +54,11 @@ class Processes:
 ALONE = Processes()
 
 
+def this_process() -> Processes:
+    """This one, by the environment that torchrun sets, before or without joining the others."""
+    return Processes(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+
 @contextlib.contextmanager
 def processes(*, cuda: bool = False) -> Iterator[Processes]:
     """Those of this job, by the environment that torchrun sets.
@@ -61,7 +66,7 @@ def processes(*, cuda: bool = False) -> Iterator[Processes]:
     With `cuda` they exchange tensors on GPUs, too: each has to have chosen its own before the first. UserError out of
     whatever this one does with the others when another one has failed meanwhile.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = this_process().world
     if world == 1:
         yield ALONE
         return

@@ -1,7 +1,6 @@
 """A stage in the words of transformers.Trainer."""
 
 import math
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from transformers import TrainingArguments
 from workflow_scripts.lib.captioner.settings import learning_rate
 from workflow_scripts.lib.config import CaptionerConfig, Stage
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.processes import this_process
 
 CHECKPOINT_STEPS = 500
 """Optimizer steps that a kill costs at most, where nothing else is written."""
@@ -41,7 +41,7 @@ def training_arguments(
     validate: bool,
 ) -> TrainingArguments:
     """The stage as arguments; with `validate`, the model that validated best is loaded at the end."""
-    running, world = config.running, int(os.environ.get("WORLD_SIZE", "1"))
+    running, world = config.running, this_process().world
     captions, passes = shared_batch(stage.batch_size, running.per_device_batch_size, world)
     validate_every = config.validation.every_steps or steps_an_epoch
     save_every = running.checkpoint_steps or min(validate_every, CHECKPOINT_STEPS)

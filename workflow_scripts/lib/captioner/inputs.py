@@ -26,6 +26,7 @@ from workflow_scripts.lib.compute import add_compute_arguments, set_up_compute
 from workflow_scripts.lib.config import CaptionerConfig
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.reader import FeatureReader, open_features
+from workflow_scripts.lib.processes import this_process
 
 
 def add_input_arguments(
@@ -56,14 +57,9 @@ def start(arguments: argparse.Namespace) -> torch.device:
     """
     if not sys.stderr.isatty():
         disable_progress_bar()
-    if not is_first_process():
+    if not this_process().first:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
     return set_up_compute(arguments.threads, arguments.seed)
-
-
-def is_first_process() -> bool:
-    """Of those that torchrun has started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def read_captions(arguments: argparse.Namespace, config: CaptionerConfig, split: str) -> Split:

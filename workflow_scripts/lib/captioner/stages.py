@@ -1,7 +1,6 @@
 """A stage from its command line to its model folder."""
 
 import argparse
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from workflow_scripts.lib.captioner.generation import new_tokens
 from workflow_scripts.lib.captioner.inputs import (
     Inputs,
     add_input_arguments,
-    is_first_process,
     open_inputs,
     read_captions,
     start,
@@ -53,6 +51,7 @@ from workflow_scripts.lib.config import (
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import file_digest, whole_folder, write_json
 from workflow_scripts.lib.frames.sampling import spread
+from workflow_scripts.lib.processes import this_process
 from workflow_scripts.lib.provenance import provenance
 from workflow_scripts.lib.running import add_running_arguments, with_running_arguments
 
@@ -103,7 +102,7 @@ def run_stage(arguments: argparse.Namespace, stage1: Path | None = None) -> None
         val_set,
         Collator(inputs.tokenizer.pad_token_id),
         checkpoints=arguments.checkpoints,
-        made_by=made_by(inputs, stage1) if is_first_process() else {},
+        made_by=made_by(inputs, stage1) if this_process().first else {},
         seed=arguments.seed,
         caption_check=caption_check(inputs, stage, val, told),
     )
@@ -114,8 +113,7 @@ def run_stage(arguments: argparse.Namespace, stage1: Path | None = None) -> None
 def with_shared_batch(config: CaptionerConfig, stage: Stage) -> CaptionerConfig:
     """With the captions that a forward pass of each process really takes; UserError when the processes cannot share the
     stage's batch evenly."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    captions, _ = shared_batch(stage.batch_size, config.running.per_device_batch_size, processes)
+    captions, _ = shared_batch(stage.batch_size, config.running.per_device_batch_size, this_process().world)
     running = config.running.model_copy(update={"per_device_batch_size": captions})
     return config.model_copy(update={"running": running})
 

@@ -1,7 +1,6 @@
 """The files that a training reads: pairs that pack_pairs wrote, or one's own; how many are in them, and who reads them."""
 
 import csv
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from workflow_scripts.lib.config_clip import PairsConfig
 from workflow_scripts.lib.corpus.tables import shard_files
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import read_json, text_digest, whole_file, write_json
+from workflow_scripts.lib.processes import this_process
 
 COUNTS = "counts.json"
 """Beside the pairs of a shard: how many they are."""
@@ -122,7 +122,7 @@ def _counted(files: list[str], data: PairsConfig, split: str, cache: Path) -> li
         unknown = [name for name in states if known.get(name, {}).get("state") != states[name]]
         if not unknown:
             return [Counted(known[name]["samples"], known[name]["identity"]) for name in files]
-        if _first():
+        if this_process().first:
             print(f"counting the pairs of {len(unknown)} files of clip.data.{split}", flush=True)
             found = {
                 name: {"state": states[name], **counted._asdict()}
@@ -147,7 +147,7 @@ def _one_table(
         return Pairs([], [], identity)
     columns = [data.csv_separator, data.csv_img_key, data.csv_caption_key]
     table = scratch / f"{split}_{text_digest([str(folder), identity, *columns])[:12]}.csv"
-    if _first() and not table.is_file():
+    if this_process().first and not table.is_file():
         for former in scratch.glob(f"{split}_*.csv"):
             former.unlink()
         _write_table(table, data, islice(_rows(folder, len(counts), split), total))
@@ -170,10 +170,6 @@ def _write_table(table: Path, data: PairsConfig, rows: Iterator[tuple[str, str]]
         for picture, text in rows:
             # with a blank before it, a caption like `None` is a text to pandas; tokenizers do not see it
             writer.writerow([picture, f" {text}" if text in MISSING else text])
-
-
-def _first() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def usable_workers(pairs: Pairs, wanted: int, ranks: int, batch: int, data: PairsConfig) -> int:
