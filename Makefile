@@ -6,16 +6,19 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test test-slow test-slurm test-demo lint docs dag lock env
+.PHONY: demo help test test-slow test-slurm test-demo lint docs dag lock env
 demo: env          ## the whole pipeline on the synthetic corpus, on the CPU
 	snakemake --cores $(CORES)
 	@echo "Open results/demo/report/index.html"
+
+help:              ## this list
+	@sed -En 's/^([a-z-]+):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
 test: env          ## the fast tests, a file a process
 	OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow and not demo and not slurm"
 
 test-slow: env     ## the others that need nothing else
-	python -m pytest -m "slow and not demo"
+	OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 2 --dist loadfile -m "slow and not demo" --durations=20
 
 test-slurm: env    ## under a SLURM that it starts; as root, with Debian's slurm-wlm and munge
 	python -m pytest -m slurm

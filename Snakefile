@@ -1,5 +1,6 @@
 """Vidloom: from raw videos and captions to retrieval, captions and a report."""
 
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -9,6 +10,12 @@ min_version("9.27")
 if not workflow.overwrite_configfiles:
 
     configfile: "config.yaml"
+
+
+# Made from envs/Containerfile (docs/cluster.md).
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+
+    container: f"{workflow.basedir}/envs/vidloom.sif"
 
 
 include: "rules/common.smk"

@@ -145,6 +145,11 @@ def launch(wildcards, resources, threads):
     return launcher(resources.gpu, resources.nodes, threads)
 
 
+def launch_on_one_node(wildcards, resources, threads):
+    """The same, where the processes write one file together."""
+    return launcher(resources.gpu, resources.nodes, threads, most_nodes=1)
+
+
 def how_to_run(section):
     """For `params`: workers and the like of a section, as flags."""
     return lambda wildcards, input: running_flags(section, section.RUNNING)

@@ -24,7 +24,7 @@ rule extract_video_features:
         mem_mb=16000,
         runtime=720,
     params:
-        launch=launch,
+        launch=launch_on_one_node,
         how_to_run=how_to_encode,
     shell:
         "{params.launch} -m workflow_scripts.extract_video_features"

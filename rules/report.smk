@@ -1,5 +1,7 @@
 """report: every number in one JSON file, and one HTML page that opens offline."""
 
+PLAN = f"{RESULTS}/plan.json"
+
 
 rule collect_metrics:
     input:
@@ -55,6 +57,8 @@ rule build_report:
         status=STATUS,
         frames_config=frozen("frames") if STATUS else [],
         config=frozen("report"),
+        # written by hand, before the run: python -m workflow_scripts.plan
+        plan=[PLAN] if Path(PLAN).is_file() else [],
     output:
         f"{RESULTS}/report/index.html",
     log:
@@ -85,5 +89,6 @@ rule build_report:
         " --shards {params.shards}"
         " --benchmarks {params.benchmarks:q}"
         " --rules {params.rules}"
+        " --plan {input.plan:q}"
         " --report {output:q}"
         " >{log:q} 2>&1"

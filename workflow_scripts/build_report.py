@@ -5,10 +5,13 @@ from pathlib import Path
 
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import FramesConfig, ReportConfig, load_section
+from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import read_json, whole_file
 from workflow_scripts.lib.frames.extract import Settings
+from workflow_scripts.lib.plan.summary import Plan
 from workflow_scripts.lib.report.media import FrameSource, Media
 from workflow_scripts.lib.report.page import build_page
+from workflow_scripts.lib.report.plans import read_plan
 
 
 def main() -> None:
@@ -31,6 +34,7 @@ def main() -> None:
         "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files"
     )
     parser.add_argument("--rules", nargs="+", required=True, help="rules of the workflow, whose cost is told")
+    parser.add_argument("--plan", type=Path, nargs="?", help="plan.json of the run, to hold its cost against")
     parser.add_argument("--report", type=Path, required=True, help="the page to write")
     args = parser.parse_args()
 
@@ -41,10 +45,20 @@ def main() -> None:
         settings = Settings.of(load_section(FramesConfig, args.frames_config))
         frames = FrameSource(args.frames, args.root, settings)
     with Media(args.corpus, args.shards, frames) as media:
-        page = build_page(config, metrics, args.results, media, args.benchmarks, args.rules)
+        plan = plan_of(args.plan)
+        page = build_page(config, metrics, args.results, media, args.benchmarks, args.rules, plan)
     with whole_file(args.report) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(f"{args.report}: {len(page.encode()) / 2**20:.1f} MiB", flush=True)
+
+
+def plan_of(file: Path | None) -> Plan | None:
+    """A plan that cannot be read is told of: the page of a long run is not worth less without it."""
+    try:
+        return read_plan(file) if file else None
+    except UserError as error:
+        print(f"the page is drawn without the plan: {error}", flush=True)
+        return None
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.lib.captioner.captions_file import read_captions
-from workflow_scripts.lib.captioner.metrics import evaluate, rows_by_language
+from workflow_scripts.lib.captioner.metrics import evaluate, rows_by_language, warn_of_collapse
 from workflow_scripts.lib.command import run_command
 from workflow_scripts.lib.config import CaptionEvaluation, load_section
 from workflow_scripts.lib.files import read_json, write_json
 from workflow_scripts.lib.provenance import provenance
 
-OF_TRAINING = ("captions", "captions_cut", "captions_without_frames", "caption_tokens")
+OF_TRAINING = ("captions", "captions_cut", "captions_without_frames", "caption_tokens", "provenance")
 
 
 def main() -> None:
@@ -46,12 +46,7 @@ def main() -> None:
     for language, score in languages.items():
         shown = {name: round(value, 2) for name, value in score.items() if isinstance(value, float)}
         print(f"{language}: {shown}", flush=True)
-    if scores["diversity_warning"]:
-        print(
-            f"WARNING: the captions in {', '.join(scores['diversity_warning_languages'])} repeat themselves: fewer than "
-            f"{options.diversity_floor:g} of the references' diversity (captioner.evaluation.diversity_floor)",
-            flush=True,
-        )
+    warn_of_collapse(scores["diversity_warning_languages"], options.diversity_floor)
     training = read_json(arguments.model / "training.json") if arguments.model else {}
     of_training = {name: training[name] for name in OF_TRAINING if name in training}
     recorded = provenance(inputs=[arguments.captions], config=arguments.config, seed=arguments.seed)

@@ -9,13 +9,7 @@ import time
 from pathlib import Path
 
 from workflow_scripts.lib.captioner.captions_file import Journal, write_captions
-from workflow_scripts.lib.captioner.generation import (
-    decisive,
-    generate_batches,
-    moments_of,
-    new_tokens,
-    row,
-)
+from workflow_scripts.lib.captioner.generation import decisive, generate_batches, moments_of, new_tokens, row
 from workflow_scripts.lib.captioner.inputs import add_input_arguments, open_inputs, start
 from workflow_scripts.lib.captioner.loading import load_captioner
 from workflow_scripts.lib.captioner.settings import read_settings
@@ -59,9 +53,9 @@ def main() -> None:
     }
     journal = Journal(arguments.progress, made_by, options.batch_size, len(moments))
     if journal.done:
-        print(f"{len(journal.done)} of {len(moments)} moments were captioned before", flush=True)
+        print(f"{len(journal.done)} of {len(moments)} moments are done already", flush=True)
     reported = time.monotonic()
-    batches = generate_batches(
+    for batch in generate_batches(
         model,
         inputs.dataset(moments, with_caption=False),
         inputs.tokenizer,
@@ -70,20 +64,16 @@ def main() -> None:
         max_new_tokens=longest,
         seed=arguments.seed,
         first=len(journal.done),
-    )
-    for batch in batches:
+    ):
         journal.add(batch)
         if time.monotonic() - reported > REPORT_EVERY_S:
             reported = time.monotonic()
             print(f"{len(journal.done)} of {len(moments)} moments captioned", flush=True)
     found = dict(zip((moment.moment for moment in moments), journal.done, strict=True))
-    texts = {moment: caption.text for moment, caption in found.items()}
-    cut = {moment for moment, caption in found.items() if caption.cut}
-    write_captions(
-        [row(example, texts, cut) for example in split.examples], arguments.captions, arguments.table
-    )
+    write_captions([row(example, found) for example in split.examples], arguments.captions, arguments.table)
+    cut = sum(caption.cut for caption in journal.done)
     journal.remove()
-    print(f"{len(moments)} moments captioned; {len(cut)} captions cut at {longest} tokens", flush=True)
+    print(f"{len(moments)} moments captioned; {cut} captions cut at {longest} tokens", flush=True)
 
 
 if __name__ == "__main__":

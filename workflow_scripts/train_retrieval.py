@@ -17,7 +17,7 @@ from workflow_scripts.lib.files import refuse_folder, refuse_other_things, write
 from workflow_scripts.lib.processes import first_prints, processes
 from workflow_scripts.lib.retrieval.arguments import add_feature_arguments
 from workflow_scripts.lib.retrieval.checkpoints import BEST
-from workflow_scripts.lib.retrieval.data import read_splits, visual_reader
+from workflow_scripts.lib.retrieval.data import count_cut, read_splits, visual_reader
 from workflow_scripts.lib.retrieval.model_folder import CONFIG, read_checkpoint_model, write_model
 from workflow_scripts.lib.retrieval.train import CURVE_COLUMNS, train
 from workflow_scripts.lib.running import add_running_arguments, with_running_arguments
@@ -55,6 +55,8 @@ def main() -> None:
         splits = read_splits(arguments.features, ("train", "val"), config.languages)
         videos = visual_reader(arguments.features, config)
         texts = open_features(arguments.text_features, "text")
+        if job.first:  # of validation alone: that of ten million would take minutes
+            count_cut("val", splits["val"], texts, config.max_desc_l)
         print(f"training on {device_name(device)}, processes: {job.world}", flush=True)
         state = train(
             config, videos, texts, splits, arguments.checkpoints,

@@ -27,7 +27,7 @@ def run(tmp_path):
     return tmp_path
 
 
-def build(run):
+def build(run, **more):
     files = {"--config": run / "report.yaml", "--results": run, "--corpus": run, "--frames": run}
     files |= {"--root": run, "--frames-config": run / "frames.yaml"}
     files |= {
@@ -35,7 +35,7 @@ def build(run):
         "--benchmarks": run / "none",
         "--rules": "train_clip",
         "--report": run / "report" / "index.html",
-    }
+    } | {f"--{key}": value for key, value in more.items()}
     options = [str(part) for pair in files.items() for part in pair]
     arguments = [sys.executable, "-m", "workflow_scripts.build_report", *options]
     return subprocess.run(arguments, capture_output=True, text=True)
@@ -46,6 +46,13 @@ def test_the_page_is_written(run):
     assert done.returncode == 0, done.stderr
     page = (run / "report" / "index.html").read_text(encoding="utf-8")
     assert '<h1 dir="auto">가장 작은 것</h1>' in page and "font/woff;base64" in page
+
+
+def test_a_plan_that_cannot_be_read_leaves_the_page_without_it(run):
+    (run / "plan.json").write_text('{"run": "least"}', encoding="utf-8")
+    done = build(run, plan=run / "plan.json")
+    assert done.returncode == 0 and "plan.json: not a plan of this version" in done.stdout
+    assert 'id="plan"' not in (run / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_broken_metrics_file_gets_a_sentence_and_leaves_the_old_page(run):

@@ -90,6 +90,7 @@ def test_the_commands_end_to_end(tiny, tmp_path, run, capsys):
     assert rows[1]["reference"] == "빨간 것" and rows[1]["attributes"] == {"colour": "빨간"}
 
 
+@pytest.mark.slow
 def test_auto_is_settled_in_the_job_and_how_it_runs_is_told_by_flags(tiny, tmp_path, run, capfd):
     """Stage 2 goes by what stage 1 chose; processes that read batches ahead change nothing."""
     sections = {

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from workflow_scripts import evaluate_retrieval
 from workflow_scripts.lib.config import freeze
 from workflow_scripts.lib.corpus.tables import CAPTIONS, VIDEOS
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.features.reader import open_features
 from workflow_scripts.lib.retrieval.model import GMMFormer, GMMFormerConfig
 from workflow_scripts.lib.retrieval.model_folder import write_model
 
@@ -77,6 +79,18 @@ def test_metrics_follow_from_the_ranks(evaluate):
     zero_shot = metrics["baselines"]["mean_pooled"]
     assert zero_shot["r1"] > 3 * zero_shot["chance_r1"]  # captions are noisy means of frames
     assert "zero_shot" not in metrics
+
+
+@pytest.mark.parametrize("longest", [2, 6, 99])
+def test_captions_that_are_read_by_their_beginning_are_counted(evaluate, capsys, longest):
+    sizes = dataclasses.replace(SIZES, max_desc_l=longest)
+    metrics, ranks = evaluate({"train": 1, "val": 4, "test": 7}, sizes=sizes)
+    texts = open_features(Path(sys.argv[sys.argv.index("--text-features") + 1]), "text")
+    lengths = [len(texts[row["key"]]) for row in ranks if row["split"] == "test"]
+    expected = sum(length > longest for length in lengths)
+    assert metrics["test"]["captions_cut"] == expected and bool(expected) == (longest < 99)
+    said = f"test: {expected} of {len(lengths)} captions have more than {longest} tokens"
+    assert (said in capsys.readouterr().out) == bool(expected)
 
 
 def test_a_checkpoint_gives_what_the_model_s_folder_gives(evaluate):

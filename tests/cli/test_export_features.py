@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from tests.unit.features.gmmformer_roots import read_as_the_original, write_root
 from workflow_scripts.lib.features.reader import open_features
@@ -19,6 +20,7 @@ def run(command, **flags):
     )
 
 
+@pytest.mark.slow
 def test_there_and_back(tmp_path):
     write_root(tmp_path / "source", "bigfile")
     places = {"root": tmp_path / "임베딩", "corpus": tmp_path / "corpus"}

@@ -96,7 +96,7 @@ def test_a_killed_command_ends_as_an_unkilled_one(tiny, tmp_path, run, capsys):
 
     capsys.readouterr()
     run(words)
-    assert f"{done} of 33 moments were captioned before" in capsys.readouterr().out
+    assert f"{done} of 33 moments are done already" in capsys.readouterr().out
     for name in ("captions.jsonl", "captions.parquet"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
 
@@ -109,7 +109,7 @@ def test_captions_of_other_options_are_not_gone_on_with(tiny, tmp_path, run, cap
     assert (tmp_path / "out/captions.part" / LINES).is_file()
     run(words_of(tiny, tmp_path / "out", batch_size=3, num_beams=2))
     out = capsys.readouterr().out
-    assert "generation.num_beams: 1 -> 2" in out and "captioned before" not in out
+    assert "generation.num_beams: 1 -> 2" in out and "done already" not in out
 
 
 def _killed(*_) -> None:

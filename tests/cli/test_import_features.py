@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from workflow_scripts.lib.features.reader import open_features
@@ -28,6 +29,7 @@ def write_source(folder):
         torch.save(torch.randn(videos, 5, 16), folder / "원본" / f"{split}_video_0.pt")
 
 
+@pytest.mark.slow
 def test_retrieval_reads_what_was_imported(tmp_path):
     write_source(tmp_path)
     done = run(tmp_path)

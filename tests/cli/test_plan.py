@@ -26,8 +26,9 @@ def call(folder, *arguments, check=True):
     return done
 
 
-def write_config(folder, shards):
+def write_config(folder, shards, keep=True):
     config = demo_config()
+    config["frames"]["keep"] = keep
     config["corpus"] |= {"shards": shards, "videos_per_shard": 10}
     config["corpus"]["demo"]["videos"] = shards * 10
     (folder / "large.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
@@ -35,7 +36,7 @@ def write_config(folder, shards):
 
 def test_every_rule_of_the_configuration_is_planned(tmp_path):
     write_config(tmp_path, 7)
-    held = {"extract_frames": {"threads": 2}, "extract_text_features": {}}
+    held = {"extract_frames": {"cores": 2}, "extract_text_features": {}}
     jobs = {"extract_frames/000": 60, "extract_text_features/results/pilot/features/clip/000": 30}
     pilot = write_pilot(tmp_path, jobs, held=held)
     arguments = ("--config", "large.yaml", "--measured", pilot, "--cores", 4, "--price-cpu-hour", 1)
@@ -69,9 +70,10 @@ def test_a_wrong_configuration_or_pilot_is_a_sentence(tmp_path):
         (("--configfile", "no.yaml", "--measured", pilot), "error: no.yaml: cannot be read"),
         (("--configfile", "wrong.yaml", "--measured", pilot), "corpus"),
         (("--configfile", "large.yaml", "--measured", tmp_path / "none"), "benchmarks-out/<run>"),
+        (("--configfile", "large.yaml", "--measured", pilot, "--gpus", 4), "without --cores"),
     ):
         done = call(tmp_path, *arguments, "--output", "plan.json", check=False)
-        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+        assert done.returncode and words in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "plan.json").exists()
 
 
@@ -82,7 +84,22 @@ def test_what_is_done_already_is_planned_too(tmp_path):
     done = tmp_path / "resources/demo/frames/frames_000.tar"
     done.parent.mkdir(parents=True)
     done.write_text("frames")
-    call(tmp_path, "--configfile", "large.yaml", "--measured", pilot, "--output", "plan.json")
-    plan = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))
+    call(tmp_path, "--configfile", "large.yaml", "--measured", pilot)
+    plan = json.loads((tmp_path / "results/demo/plan.json").read_text(encoding="utf-8"))
     assert next(rule["jobs"] for rule in plan["rules"] if rule["rule"] == "extract_frames") == 2
     assert done.read_text() == "frames"
+
+
+def test_priorities_are_those_of_the_rules(tmp_path):
+    """Where frames go after their use, the steps that use them are started first."""
+    write_config(tmp_path, 2, keep=False)
+    code = (
+        "import json, pathlib, workflow_scripts.lib.plan.dry_run as dry_run;"
+        "jobs = dry_run.planned_jobs(pathlib.Path('large.yaml'));"
+        "print(json.dumps({job.name.rule: job.priority for job in jobs}))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    told = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, env=environment, text=True)
+    priorities = json.loads(told)
+    assert priorities["extract_video_features"] == priorities["pack_pairs"] == 1
+    assert priorities["extract_frames"] == priorities["train_retrieval"] == 0

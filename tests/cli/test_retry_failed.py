@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.unit.frames.test_retry import CONFIG, config, content, extract, mend, run_folder  # noqa: F401
@@ -31,6 +32,7 @@ def retry(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_what_failed_runs_again(run_folder):  # noqa: F811
     extract(0), extract(1)
     mend()

@@ -18,6 +18,8 @@ from tests.unit.clip import pipeline
 from tests.unit.clip.fake_corpus import write_configs
 from workflow_scripts.lib.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = "open_clip_model.safetensors"
 
 
@@ -109,7 +111,6 @@ def test_a_batch_that_cannot_be_filled_is_refused(folder):
         pipeline.train(folder, name="large", checkpoints="large-checkpoints")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_kill_9_and_two_processes(folder, processes):
     """A real kill at the first checkpoint, and torchrun's two processes on the CPU."""

@@ -28,6 +28,7 @@ def flags_of(folder, config, texts="features") -> list[str]:
     return [*flags, "--threads", "2", "--seed", "3", "--workers", "0", "--log-steps", "1"]
 
 
+@pytest.mark.slow
 def test_writes_model_and_curve_of_a_corpus_in_a_folder_of_another_script(tmp_path):
     folder = make_corpus(tmp_path / "영상 자료", {"train": 6, "val": 2})
     command = [

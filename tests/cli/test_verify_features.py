@@ -164,6 +164,7 @@ def test_arguments_that_make_no_sense_are_refused(folder, root, flags, message):
         verify(folder, flags.pop("root", root), **flags)
 
 
+@pytest.mark.slow
 def test_it_is_a_command_that_ends_with_1_and_a_summary(folder, root):
     with h5py.File(shard_path(root, "video", 0), "r+") as shard:
         shard["vid_2"][...] = 0

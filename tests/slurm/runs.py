@@ -14,7 +14,14 @@ from tests.slurm.records import Asked, Job, parse
 from tests.workflow.planning import ROOT, demo_config
 
 PROFILE = ROOT / "profiles/slurm"
-# Without slurmdbd, on a disk of this machine; and asking often, since jobs take seconds.
+# Asks how jobs fare every 3 seconds. The plugin's own pauses grow by 10 s at a time, and jobs take about as long here.
+SNAKEMAKE = """
+from snakemake.cli import main
+from snakemake_executor_plugin_slurm import Executor
+Executor.next_seconds_between_status_checks = property(lambda self: 3, lambda self, pause: None)
+main()
+"""
+# Without slurmdbd, on a disk of this machine.
 QUICK = (
     "--slurm-status-command",
     "squeue",
@@ -69,7 +76,8 @@ def started(
     cluster: Cluster, folder: Path, log: str, *arguments: str, profile: Path = PROFILE
 ) -> Iterator[subprocess.Popen]:
     """Start snakemake in a folder that has a Snakefile; what it prints goes to a file there. At the end it is killed."""
-    command = [sys.executable, "-m", "snakemake", "--profile", profile, *QUICK, *arguments]
+    with_us = ("setpriv", "--pdeathsig", "KILL")  # whatever ends this process
+    command = [*with_us, sys.executable, "-c", SNAKEMAKE, "--profile", profile, *QUICK, *arguments]
     with (folder / log).open("w") as output:
         run = subprocess.Popen(
             [*map(str, command), "--workflow-profile", str(ROOT / "profiles/default"), "--nocolor"],

@@ -1,5 +1,6 @@
 """Dry runs and mock runs of the real Snakefile in a scratch folder."""
 
+import json
 import os
 import re
 import subprocess
@@ -30,6 +31,52 @@ for each in workflow.rules:
 """
 
 
+class LoadedSnakemake:
+    """A process that has loaded Snakemake, and forks for each call: loading takes longer than most plans."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen | None = None
+
+    def __call__(self, arguments: list[str], folder: Path, environment: dict[str, str], printed: Path) -> int:
+        """Call it as from a terminal in that folder; what it prints goes to a file. Returns its exit code."""
+        if self._process is None:
+            command = [sys.executable, "-c", "import tests.workflow.planning as planning; planning.serve()"]
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        request = [arguments, str(folder), environment, str(printed)]
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+def serve() -> None:
+    """Answer the calls of LoadedSnakemake until nobody is there to call."""
+    from snakemake.cli import main
+
+    import workflow_scripts.lib.config  # noqa: F401 - what every plan loads
+
+    for line in sys.stdin:
+        arguments, folder, environment, printed = json.loads(line)
+        child = os.fork()
+        if child:
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            continue
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        with Path(printed).open("w") as output, Path(os.devnull).open() as nothing:
+            os.dup2(nothing.fileno(), 0)
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        sys.argv = ["snakemake", *arguments]
+        main(arguments)
+        return
+
+
+SNAKEMAKE = LoadedSnakemake()
+
+
 def demo_config() -> dict:
     return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 
@@ -47,24 +94,13 @@ class Scratch:
         (self.folder / "config.yaml").write_text(text, encoding="utf-8")
 
     def snakemake(self, *arguments: str, check: bool = True) -> str:
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--workflow-profile",
-            ROOT / "profiles/default",
-            *arguments,
-        ]
-        done = subprocess.run(
-            [*map(str, command), "--cores", "2", "all"],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        output = done.stdout + done.stderr
-        assert not check or done.returncode == 0, output
-        return output
+        command = ["--workflow-profile", ROOT / "profiles/default", *arguments, "--cores", "2", "all"]
+        output = self.folder / "printed.txt"
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        code = SNAKEMAKE([*map(str, command)], self.folder, environment, output)
+        printed = output.read_text(encoding="utf-8")
+        assert not check or code == 0, printed
+        return printed
 
     def pretend_run(self) -> None:
         self.snakemake("--quiet", "all")

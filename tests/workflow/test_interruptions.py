@@ -4,6 +4,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.workflow.planning import ROOT, Scratch, demo_config, start, until
 
 SLOW_STEP = """
@@ -23,6 +25,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_killed_snakemake_leaves_no_step_and_no_lock(tmp_path):
     scratch = Scratch(tmp_path, demo_config())
     snakefile = tmp_path / "Snakefile"

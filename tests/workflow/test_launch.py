@@ -14,8 +14,8 @@ RULES = (
     "train_retrieval",
     "train_captioner_stage1",
     "train_captioner_stage2",
-    "extract_video_features",
 )
+ON_ONE_NODE = "extract_video_features"
 PROGRAMS = {
     "hostname": "echo the-first\n",
     # what a SLURM of one machine would do: the program once for each node, and the worst of their exit codes
@@ -63,6 +63,15 @@ TORCHRUN = "torchrun --standalone --nproc-per-node=4"
 @pytest.mark.parametrize(("gpu", "expected"), [(0, "python"), (1, "python"), (4, TORCHRUN)])
 def test_on_one_machine(commands, gpu, expected):
     assert commands(gpu, 1) == dict.fromkeys(RULES, expected)
+
+
+def test_one_file_is_written_on_one_node(tmp_path):
+    scratch = Scratch(tmp_path, demo_config())
+    line = f"{TORCHRUN} -m workflow_scripts.{ON_ONE_NODE} "
+    assert line in scratch.snakemake("--dry-run", "--set-resources", f"{ON_ONE_NODE}:gpu=4")
+    resources = [f"{ON_ONE_NODE}:gpu=4", f"{ON_ONE_NODE}:nodes=2"]
+    said = scratch.snakemake("--dry-run", "--set-resources", *resources, check=False)
+    assert "nodes=2, but the processes of this rule have to be on one machine" in said
 
 
 def test_over_nodes_the_shell_fills_in_what_the_job_is(commands, programs):

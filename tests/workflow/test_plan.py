@@ -1,5 +1,6 @@
 """What a user sees before anything runs."""
 
+import shutil
 import subprocess
 import sys
 
@@ -64,6 +65,23 @@ def test_more_gpus_do_not_invalidate_a_model(tmp_path):
     scratch.pretend_run()
     output = scratch.snakemake("--dry-run", "--set-resources", "train_clip:gpu=4")
     assert "Nothing to be done" in output
+
+
+def test_a_plan_is_shown_by_the_report_alone(tmp_path):
+    scratch = Scratch(tmp_path, demo_config())
+    scratch.pretend_run()
+    (tmp_path / "results/demo/plan.json").write_text("{}")
+    assert scratch.planned() == {"build_report": 1}
+
+
+def test_the_checkout_may_lie_anywhere(tmp_path):
+    checkout = tmp_path / "내 작업"
+    for name in ("rules", "workflow_scripts", "profiles", "envs"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", checkout)
+    scratch = Scratch(tmp_path, demo_config())
+    arguments = ("--snakefile", str(checkout / "Snakefile"), "--configfile", "config.yaml")
+    assert "train_retrieval" in scratch.snakemake("--dry-run", *arguments)
 
 
 @pytest.mark.slow

@@ -53,6 +53,7 @@ def frames(found: dict) -> dict:
     return {name: rule[name] for name in ("jobs", "done", "running", "failed")}
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_told_even_if_it_was_quiet(scratch):
     (scratch.folder / "go").touch()
     run = start(scratch, "--quiet", "progress", "--", *TARGETS)

@@ -66,6 +66,17 @@ class Config(Section):
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
+    def _demo_alone(self):
+        # Here, since what the demo's rules write for its commands names the annotations that they have made.
+        unused = {"annotations", "root"} & self.corpus.model_fields_set
+        if self.corpus.adapter == "demo" and unused:
+            raise ValueError(
+                f"corpus: adapter 'demo' renders its own videos and makes no use of {', '.join(sorted(unused))}; for"
+                " your own, set corpus.adapter (csv, jsonl, folder ...)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _imported_or_not(self):
         kinds = [encoder.kind for encoder in self.features.encoders]
         if not self.corpus.is_imported:
@@ -156,7 +167,9 @@ class Config(Section):
                 raise ValueError(f"captioner.language_shares: '{language}' is not among corpus.languages")
         for language in self.captioner.languages or self.corpus.languages:
             if self.captioner.enabled and language not in self.captioner.prompts:
-                raise ValueError(f"captioner.prompts: no prompt for the language '{language}'")
+                raise ValueError(
+                    f"captioner.prompts: no prompt for the language '{language}'; write one for every language"
+                )
         return self
 
 

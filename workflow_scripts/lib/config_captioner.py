@@ -252,7 +252,7 @@ class CaptionerConfig(Section):
         "ko": "이 영상을 한국어로 설명하세요.",
         "zh": "请用中文描述这段视频。",
     }
-    """Instruction by caption language."""
+    """Instruction by caption language. Your own take the place of all of these: write one for every language."""
     max_caption_tokens: Positive = 512
     """Longer captions are cut, counted and reported."""
     bucket_by_length: bool = True

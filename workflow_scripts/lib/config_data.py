@@ -186,7 +186,7 @@ class FramesConfig(Section):
     """pyav only. `fast` leaves out the loop filter, unwanted frames that no other refers to, and a wanted frame whose
     neighbour needs less decoding, and shrinks pictures in the decoder: about twice as fast; at most one frame off, and
     softer (on the clips of `benchmarks/decode.py` the pictures differ by 2 to 5 of 255 in the mean). `keyframes` decodes
-    nothing else: ten times as fast, and as few frames as the file has keyframes."""
+    nothing else: 4 to 30 times as fast, and as few frames as the file has keyframes."""
     sampler: Annotated[
         SamplerConfig, BeforeValidator(_kind, json_schema_input_type=SamplerKind | SamplerConfig)
     ] = SamplerConfig()
@@ -194,7 +194,8 @@ class FramesConfig(Section):
     count: Positive = 32
     """Frames a video; a shorter one gives the frames it has."""
     moment_frames: Count = 0
-    """Further frames of every captioned moment, spread evenly over it; 0: the moment has those that fall into it."""
+    """Further frames of every captioned moment, spread evenly over it; 0: the moment has those that fall into it. For a
+    captioner: a retrieval model sees them, too, and that they lie close together tells it where captions are."""
     size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [224, 224]
     """Height and width of the stored frames."""
     fit: Literal["crop", "stretch", "pad"] = "crop"

@@ -126,6 +126,8 @@ def _about(field: dict, definitions: dict) -> str:
 def _default(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, dict) and value.get("enabled") is False:
+        return "off"
     if isinstance(value, dict):
         return "the section's own" if value else "{}"
     return f"`{json.dumps(value, ensure_ascii=False)}`"

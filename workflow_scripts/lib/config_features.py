@@ -67,6 +67,8 @@ class EncoderConfig(Section):
             raise ValueError("frames: false and text: none leave nothing to encode")
         if self.token_grid is not None and not self.frames:
             raise ValueError("`token_grid` goes with `frames: true`")
+        if self.text_layer is not None and self.text != "tokens":
+            raise ValueError(f"`text_layer` goes with `text: tokens`, not with {self.text}")
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """What a killed run leaves in SLURM's queue."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ RUN_NAME = re.compile(r"([\w-]+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ALIVE = "PENDING,CONFIGURING,RUNNING,STOPPED,SUSPENDED,COMPLETING"
 SENT = Path(".snakemake/slurm.sent")
 """Tells in a folder that runs in it have sent jobs to SLURM."""
+FAILED = (OSError, subprocess.SubprocessError)
 PATIENCE_S = 600
 """How long SLURM may take to end jobs: its KillWait, and what the cluster does after each job."""
 
@@ -36,24 +38,31 @@ def end_left_jobs(folder: Path, *, local: bool, patience_s: float = PATIENCE_S) 
         left = _jobs_in(folder)
         if not left:
             return
+    except FAILED as error:
         print(
-            f"cancelling what a killed run has left in SLURM's queue: jobs {' '.join(left)}", file=sys.stderr
-        )
-        _ask("scancel", *left)
-        end = time.monotonic() + patience_s
-        while left := _jobs_in(folder):
-            if time.monotonic() > end:
-                raise UserError(
-                    f"SLURM jobs {' '.join(left)} of an earlier run in this folder were cancelled and do not end; "
-                    "see `squeue --me`, and start again when they are gone"
-                )
-            time.sleep(1)
-    except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", "") or str(error)).strip()
-        print(
-            f"warning: SLURM does not say whether an earlier run has left jobs in its queue ({said})",
+            f"warning: SLURM does not say whether an earlier run has left jobs in its queue ({_said(error)})",
             file=sys.stderr,
         )
+        return
+    print(f"cancelling what a killed run has left in SLURM's queue: jobs {' '.join(left)}", file=sys.stderr)
+    with contextlib.suppress(*FAILED):  # some may have ended by now; whether all do is seen below
+        _ask("scancel", *left)
+    end = time.monotonic() + patience_s
+    while left := _still_in(folder, left):
+        if time.monotonic() > end:
+            raise UserError(
+                f"SLURM jobs {' '.join(left)} of an earlier run in this folder were cancelled and do not end; "
+                "see `squeue --me`, and start again when they are gone"
+            )
+        time.sleep(1)
+
+
+def _still_in(folder: Path, left: list[str]) -> list[str]:
+    """Those of `left` where SLURM does not answer: a busy controller is no sign that they are gone."""
+    try:
+        return _jobs_in(folder)
+    except FAILED:
+        return left
 
 
 def _jobs_in(folder: Path) -> list[str]:
@@ -64,6 +73,10 @@ def _jobs_in(folder: Path) -> list[str]:
     jobs = [line.split("\t", 2) for line in lines]
     place = folder.resolve()
     return sorted({job for job, name, at in jobs if RUN_NAME.fullmatch(name) and Path(at).resolve() == place})
+
+
+def _said(error: Exception) -> str:
+    return (getattr(error, "stderr", "") or str(error)).strip()
 
 
 def _ask(*command: str) -> str:

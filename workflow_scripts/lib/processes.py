@@ -66,19 +66,19 @@ def processes(*, cuda: bool = False) -> Iterator[Processes]:
     With `cuda` they exchange tensors on GPUs, too: each has to have chosen its own before the first. UserError out of
     whatever this one does with the others when another one has failed meanwhile.
     """
-    world = this_process().world
-    if world == 1:
+    this = this_process()
+    if this.world == 1:
         yield ALONE
         return
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
-    rank = distributed.get_rank()
     try:
-        yield Processes(rank, world)
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+        yield this
     except RuntimeError as error:
         if not _another_failed(error):
             raise
         raise UserError(
-            f"process {rank} of {world} ends because another one has failed; its own error is above or below"
+            f"process {this.rank} of {this.world} ends because another one has failed, whose own error is above or below, or"
+            f" is not reached: {str(error).partition(chr(10))[0]}"
         ) from None
     distributed.destroy_process_group()  # not after a failure: the others may be gone
 

@@ -25,15 +25,22 @@ def test_a_step_that_only_one_of_them_has_is_named():
         plan.compare({key: TOOK[key] for key in ("extract_frames", "list_captions")}, TOOK, "one")
 
 
-def run(wall_s, cpu_s, others, peak=200.0):
-    return {"wall_s": wall_s, "cpu_s": cpu_s, "others": others, "peak_rss_mb": peak}
+def run(wall_s, cpu_s, others, peak=200.0, jobs=0):
+    return {"jobs": jobs, "wall_s": wall_s, "cpu_s": cpu_s, "others": others, "peak_rss_mb": peak}
 
 
 def test_wall_time_counts_on_a_machine_of_ones_own_and_cpu_time_on_a_shared_one():
-    rows = dag.verdict({214: {"nothing done": run(11, 6, 0.0), "all done": run(30, 6, 0.6)}})
+    rows = dag.verdict({214: {"nothing done": run(11, 6, 0.0, jobs=9), "all done": run(30, 6, 0.6)}})
     assert [row["passed"] for row in rows if "seconds" in row["target"]] == [False, True]
 
 
 def test_memory_may_grow_with_the_shards_but_not_faster():
-    rows = dag.verdict({2000: {"nothing done": run(50, 50, 0, 690), "all done": run(50, 50, 0, 2000)}})
+    rows = dag.verdict(
+        {2000: {"nothing done": run(50, 50, 0, 690, jobs=9), "all done": run(50, 50, 0, 2000)}}
+    )
     assert [row["passed"] for row in rows if "MB" in row["target"]] == [True, False]
+
+
+def test_a_finished_run_that_would_start_jobs_is_not_measured():
+    with pytest.raises(UserError, match="214 shards, all done: 3 jobs were planned"):
+        dag.verdict({214: {"all done": run(1, 1, 0, jobs=3)}})

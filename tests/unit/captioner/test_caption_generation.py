@@ -8,6 +8,7 @@ import torch
 
 from tests.unit.captioner.language_models import write_language_model
 from tests.unit.captioner.tiny import GRID, WIDTH
+from workflow_scripts.lib.captioner.captions_file import Generated
 from workflow_scripts.lib.captioner.data import CaptionDataset
 from workflow_scripts.lib.captioner.generation import generate, generate_batches, moments_of, new_tokens, row
 from workflow_scripts.lib.captioner.loading import load_language_model, load_tokenizer, new_captioner
@@ -88,17 +89,17 @@ def test_so_it_is_with_learned_positions(tiny, tmp_path):
     )
     assert len({len(dataset[index]["input_ids"]) for index in range(len(dataset))}) > 1
 
-    def texts(size):
+    def captions(size):
         options = Generation(batch_size=size)
         return list(generate(captioner, dataset, tokenizer, options, CPU, max_new_tokens=10, seed=0))
 
-    together = texts(len(dataset))
-    assert together == texts(1)
+    together = captions(len(dataset))
+    assert together == captions(1)
     assert len(set(together)) > 1
 
 
-def test_the_texts_are_those_of_the_batches(tiny, model, said):
-    texts = generate(
+def test_the_captions_are_those_of_the_batches(tiny, model, said):
+    captions = generate(
         model,
         tiny.dataset("test", with_caption=False),
         tiny.tokenizer,
@@ -107,7 +108,7 @@ def test_the_texts_are_those_of_the_batches(tiny, model, said):
         max_new_tokens=12,
         seed=0,
     )
-    assert list(texts) == [caption.text for caption in said(batch_size=4)]
+    assert list(captions) == said(batch_size=4)
 
 
 def test_sampling_depends_on_the_seed_alone(said):
@@ -197,8 +198,8 @@ def test_rows_of_a_moment_share_its_caption(tiny):
     examples = list(tiny.split("test").examples)
     moments = moments_of([*examples, *examples])
     assert moments == examples
-    texts = {moment.moment: f"text {number}" for number, moment in enumerate(moments)}
-    found = row(examples[1], texts, {examples[1].moment})
+    generated = {moment.moment: Generated(f"text {n}", cut=n == 1) for n, moment in enumerate(moments)}
+    found = row(examples[1], generated)
     assert (found["generated"], found["cut"], found["reference"]) == ("text 1", True, "빨간 것")
     assert found["frames"] == list(examples[1].frames)
-    assert row(examples[1], texts)["cut"] is False
+    assert row(examples[2], generated)["cut"] is False

@@ -9,6 +9,7 @@ from tests.unit.captioner.tiny import config
 from workflow_scripts.lib.captioner import settings
 from workflow_scripts.lib.captioner.settings import (
     GIB,
+    begun_settings,
     choose_preset,
     dropout_guide,
     for_device,
@@ -20,7 +21,9 @@ from workflow_scripts.lib.captioner.settings import (
 )
 from workflow_scripts.lib.config import CaptionerConfig, Stage
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.files import write_json
 
+READ = {"seed": 1, "caption files": ["a"]}
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
@@ -93,7 +96,55 @@ def test_stage_2_takes_the_preset_and_the_adapters_of_stage_1(gpu, tmp_path):
     assert read_settings(tmp_path) == first
     assert (first.lora.r, first.lora.alpha) == (16, 32)
     second = with_lora(for_device(auto(lora={"r": "auto"}), gpu(80), tmp_path), 10**6, GPU, tmp_path)
-    assert second == first
+    assert second.model_copy(update={"running": first.running}) == first
+    assert (first.running.per_device_batch_size, second.running.per_device_batch_size) == (4, 8)
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """What the checkpoints of a settled configuration tell to another one on a device, or on other inputs."""
+
+    def ask(settled, config, device=CPU, read=READ):
+        left_out = {"running", "generation", "evaluation", "stage2"}
+        record = settled.model_dump(mode="json", exclude=left_out)
+        write_json(tmp_path / "made_by.json", {**record, **READ})
+        return begun_settings(config, tmp_path, read, device)
+
+    return ask
+
+
+@pytest.mark.parametrize(("gib", "bf16"), [(14.6, True), (22, True), (22, False), (79, True)])
+def test_a_stage_goes_on_as_it_was_begun_on_another_gpu(gpu, begun, gib, bf16, capsys):
+    written = auto(lora={"r": "auto", "dropout": "auto"}, stage2={"epochs": 9})
+    first = with_lora(for_device(written, gpu(gib, bf16)), 6_000, GPU)
+    found = begun(first, written, gpu(39.4))
+    again = with_lora(for_device(written, gpu(39.4), None, found), 6_000, GPU, None, found)
+    assert again.model_copy(update={"running": first.running}) == first
+    assert again.running == for_device(written, GPU).running
+    assert f"preset: {first.preset} (that of the checkpoints)" in capsys.readouterr().out
+
+
+def test_checkpoints_of_another_configuration_decide_nothing(gpu, begun):
+    first = with_lora(for_device(auto(lora={"r": "auto"}), gpu(22)), 6_000, GPU)
+    for other in ({"stage1": {"lr": 1.0}}, {"frames": 5}, {"lora": {"r": 3}}, {"preset": "a100"}):
+        assert begun(first, auto(**other)) is None
+    assert begun(first, auto(preset="l4", lora={"r": "auto"})).lora == first.lora
+    written = auto(lora={"r": "auto"})
+    assert begun(first, written, read={**READ, "caption files": ["b"]}) is None  # more captions, say
+    assert begun(first, written, gpu(22, bf16=False)) is None  # which cannot go on with bf16
+
+
+@pytest.mark.parametrize(("gib", "preset"), [(39.4, "a100"), (79, "h100")])
+def test_presets_that_differ_in_what_was_written_are_told_apart(gpu, begun, gib, preset):
+    """All that these two have different for stage 1 is in the configuration."""
+    written = auto(frames=8, lora={"r": "auto"})
+    first = with_lora(for_device(written, gpu(gib)), 6_000, GPU)
+    found = begun(first, written, GPU)
+    assert found.preset == preset and found.stage2 == first.stage2
+
+
+def test_nothing_was_begun(tmp_path):
+    assert begun_settings(auto(), tmp_path, {}, CPU) is None
 
 
 def test_adapters_by_the_captions_and_the_memory(monkeypatch, capsys):

@@ -78,6 +78,7 @@ class Kill(TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [{}, {"checkpoint_steps": 3, "log_steps": 4, "per_device_batch_size": 2}])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tiny, tmp_path, flags):
     straight, resumed = tiny.captioner(seed=5), tiny.captioner(seed=5)
@@ -210,6 +211,7 @@ def without_dropout(model):
     return model
 
 
+@pytest.mark.slow
 def test_accumulation_gives_the_same_losses_and_weights(tiny, tmp_path):
     curves, models = [], []
     for captions in (8, 2, 1):

@@ -7,6 +7,7 @@ import torch
 from tests.unit.captioner.test_captioner_training import train, weights
 from tests.unit.captioner.tiny import config
 from workflow_scripts.lib.captioner import validation
+from workflow_scripts.lib.captioner.captions_file import Generated
 from workflow_scripts.lib.captioner.demo_lm import make_language_model
 from workflow_scripts.lib.captioner.generation import moments_of
 from workflow_scripts.lib.captioner.loading import new_captioner
@@ -67,7 +68,8 @@ def test_captions_are_scored_by_the_moments_that_they_are_of(tiny, monkeypatch, 
     def say(english):
         def generate(model, dataset, *arguments, **options):
             examples = [dataset.dataset.examples[index] for index in dataset.indices]
-            return iter([english(one.text) if one.language == "en" else one.text for one in examples])
+            texts = [english(one.text) if one.language == "en" else one.text for one in examples]
+            return iter([Generated(text, cut=False) for text in texts])
 
         monkeypatch.setattr(validation, "generate", generate)
         return check_of(tiny)(tiny.captioner())

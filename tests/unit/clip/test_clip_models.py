@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.clip import tiny_training as tiny
 from tests.unit.clip.fake_corpus import TINY
-from workflow_scripts.lib.clip.models import find_model
+from workflow_scripts.lib.clip.models import check_activation, find_model
 from workflow_scripts.lib.config import ClipConfig
 from workflow_scripts.lib.errors import UserError
 
@@ -67,9 +67,29 @@ def test_weights_that_cannot_be_fetched_are_told_early(monkeypatch):
 
     monkeypatch.setattr(open_clip, "download_pretrained", no_network)
     with pytest.raises(
-        UserError, match=r"'openai' of ViT-B-32 could not be fetched.*no network, nor anything in /c"
+        UserError,
+        match=r"'openai' of ViT-B-32-quickgelu could not be fetched.*no network, nor anything in /c",
     ):
-        found(model=VIT, pretrained="openai", cache_dir="/c")
+        found(model=f"{VIT}-quickgelu", pretrained="openai", cache_dir="/c")
+    with pytest.raises(UserError, match="could not be fetched"):
+        found(model=VIT, pretrained="openai", force_quick_gelu=True)
+
+
+def test_an_activation_that_weights_were_not_trained_with():
+    """Every tag of open_clip's that is for QuickGELU, and no other, is refused for a model without it."""
+    with pytest.raises(UserError, match=r"clip.model: .*'openai'.*take ViT-B-32-quickgelu"):
+        found(model=VIT, pretrained="openai")
+    with pytest.raises(UserError, match=r"clip.distill_model: .*take RN50-quickgelu"):
+        found(model=VIT, distill_model="RN50", distill_pretrained="cc12m")
+    with_it = {pair for pair in open_clip.list_pretrained() if pair[0].endswith("-quickgelu")}
+    for name, tag in open_clip.list_pretrained():
+        if (better := (f"{name}-quickgelu", tag)) in with_it:
+            for spelled in (name, name.replace("ViT-B-32", "ViT-B/32")):
+                with pytest.raises(UserError, match=f"take {better[0]}$"):
+                    check_activation(spelled, tag, "clip.model")
+        else:
+            check_activation(name, tag, "clip.model")
+    assert {name for name, _ in with_it} <= set(open_clip.list_models())
 
 
 def test_a_model_of_the_hub(monkeypatch):

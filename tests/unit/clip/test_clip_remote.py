@@ -14,6 +14,8 @@ from workflow_scripts.lib.clip.remote import remote_copy
 from workflow_scripts.lib.config import ClipConfig
 from workflow_scripts.lib.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 AWS = """#!{python}
 import shutil, sys
 from pathlib import Path

@@ -12,6 +12,8 @@ from tests.unit.clip.pipeline import temporary_folder
 from tests.unit.clip.tiny_training import csv_data, journal, make_pairs, newest_run, tar_data, train, weights
 from workflow_scripts.lib.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 LATEST = "checkpoints/epoch_latest.pt"
 
 
@@ -42,7 +44,6 @@ def equal(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("form", ["csv", "webdataset", "resampled"])
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path, pairs, stop_at, form, workers):
@@ -151,7 +152,6 @@ def test_which_checkpoints_are_kept(tmp_path):
     assert kept(train(tmp_path, flags, epochs=3, lr=3e-3)) == ["epoch_3.pt", "epoch_latest.pt"]
 
 
-@pytest.mark.slow
 def test_the_weights_of_a_finished_run_are_pretrained_ones(tmp_path, pairs):
     """`--resume FILE` of the package is `pretrained: FILE` here, for models of every kind of name."""
     first = tmp_path / "first"

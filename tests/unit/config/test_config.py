@@ -137,6 +137,12 @@ def test_imported_features_are_a_corpus(path, value):
     assert config.features.encoder("clip").sides() == ["video", "text"]
 
 
+def test_the_demo_takes_no_annotations():
+    """Somebody has added their own to a copy of the demo's configuration."""
+    with pytest.raises(UserError, match=r"'demo' renders its own videos and makes no use of annotations"):
+        parse_config(edited("corpus.annotations", "videos/captions.csv"))
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
@@ -170,22 +176,18 @@ def test_what_makes_no_sense_with_imported_features_is_refused(path, value, word
 
 @pytest.mark.parametrize("side", ["video", "text"])
 def test_what_decides_about_a_side_is_each_key_but_those_of_the_other_and_of_running(side):
-    other = {"video": {"text": "sentence", "text_layer": 3}, "text": {"token_grid": [2, 2]}}
+    other = {"video": [{"text": "sentence"}, {"text_layer": 3}], "text": [{"token_grid": [2, 2]}]}
     encoder = {"name": "a", "kind": "open_clip", "model": "ViT-B-32"}
     running = {"batch_size": 3, "compile": True, "space": "shard"}
     before = freeze_side(EncoderConfig(**encoder), side)
-    assert freeze_side(EncoderConfig(**encoder | running | other[side]), side) == before
+    for change in other[side]:
+        assert freeze_side(EncoderConfig(**encoder | running | change), side) == before
     for change in (
         {"model": "x"},
         {"pretrained": "x"},
         {"precision": "bf16"},
         {"dtype": "float32"},
-        *(
-            {key: value}
-            for found in other.values()
-            if found is not other[side]
-            for key, value in found.items()
-        ),
+        *(change for found in other.values() if found is not other[side] for change in found),
     ):
         assert freeze_side(EncoderConfig(**encoder | change), side) != before
 

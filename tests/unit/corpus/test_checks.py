@@ -166,6 +166,19 @@ def test_both_spellings_of_a_name_are_one_video(tmp_path, composition):
     assert [(each.line, each.kind) for each in problems] == [(3, "duplicate_video")]
 
 
+def test_captions_are_composed(tmp_path):
+    """So that a query finds them, however they were typed."""
+    text, word = "강아지가 공을 잡는다", "강아지"
+    captions = [
+        {"text": unicodedata.normalize(form, text), "language": "en",
+         "attributes": {"object": unicodedata.normalize(form, word)}}
+        for form in ("NFD", "NFC")
+    ]  # fmt: skip
+    _, (found,), problems = read(tmp_path, lines({"video": "a.mp4", "captions": captions}), "jsonl")
+    assert [(row["text"], row["attributes"]) for row in found] == [(text, [("object", word)])]
+    assert [each.kind for each in problems] == ["duplicate_caption"]
+
+
 LEAKS = {
     "two annotated splits of one file": [clip("a.mp4", "train", start=0), clip("a.mp4", "test", start=5)],
     "of one named source": [clip("a.mp4", "train", "s"), clip("b.mp4", "test", "s")],

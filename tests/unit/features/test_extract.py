@@ -239,6 +239,20 @@ def test_a_process_that_fails_ends_the_others(tmp_path, failing):
     assert not list((tmp_path / "out").rglob("*_000.hdf5"))
 
 
+def test_one_that_fails_while_they_meet(monkeypatch):
+    def lose(*_, **__):
+        raise torch.distributed.DistNetworkError("Connection reset by peer\nframe #0: c10d")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", lose)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(UserError, match=r"process 1 of 2 ends because .* Connection reset by peer$"),
+        processes(),
+    ):
+        pass
+
+
 def test_without_a_grid_or_without_frames_the_shards_are_empty(tmp_path):
     make_shard(tmp_path)
     extract(tmp_path, tmp_path / "plain", FakeEncoder(grid=False))

@@ -142,6 +142,7 @@ def killed(monkeypatch, root: Path, at: int, torn: bool) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torn", [False, True])
 def test_a_kill_at_any_step_and_a_rerun_give_the_same_bytes(tmp_path, monkeypatch, quick, straight, torn):
     with monkeypatch.context() as patch:

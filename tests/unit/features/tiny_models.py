@@ -223,6 +223,8 @@ OPEN_CLIP = ["demo", "vit", "coca", "siglip", "timm_convnext", "xlm_roberta"]
 def _with_weights(folder):
     model = open_clip.create_model(f"local-dir:{folder}")
     with torch.no_grad():
+        if hasattr(model, "text_decoder"):  # CoCa: what memory held is left there, and may be NaN
+            model.text_decoder.text_projection.zero_()
         for values in model.parameters():  # towers that begin with zeros would hide what is lost
             values.add_(torch.randn_like(values) * 0.02)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")

@@ -71,6 +71,32 @@ def test_a_slurm_that_does_not_answer_is_told_of(slurm, capsys):
     assert "no controller" in capsys.readouterr().err
 
 
+def test_a_job_that_has_just_ended_is_no_reason_not_to_wait_for_the_others(slurm):
+    queue(slurm, (11, RUN, slurm))
+    program = slurm / "programs/scancel"
+    program.write_text(program.read_text() + "echo Invalid job id specified >&2; exit 1\n")
+    end_left_jobs(slurm, local=False)
+    assert (slurm / "queue").read_text() == ""
+
+
+def test_a_busy_slurm_is_asked_again_while_jobs_end(slurm):
+    """The one answer that fails is that after the cancelling."""
+    queue(slurm, (11, RUN, slurm))
+    program = slurm / "programs/squeue"
+    told = program.read_text()
+    busy = f"[ -e {slurm}/cancelled ] && mkdir {slurm}/busy 2>/dev/null && exit 1\n"
+    program.write_text(told.replace("#!/bin/sh\n", "#!/bin/sh\n" + busy))
+    end_left_jobs(slurm, local=False)
+    assert (slurm / "busy").exists() and (slurm / "queue").read_text() == ""
+    (slurm / "programs/squeue").write_text(
+        told.replace("#!/bin/sh\n", f"#!/bin/sh\n[ -e {slurm}/cancelled ] && exit 1\n")
+    )
+    (slurm / "cancelled").unlink()
+    queue(slurm, (12, RUN, slurm))
+    with pytest.raises(UserError, match="SLURM jobs 12 of an earlier run"):
+        end_left_jobs(slurm, local=False, patience_s=0)
+
+
 def test_a_local_run_asks_where_one_under_slurm_was_before(slurm):
     queue(slurm)
     end_left_jobs(slurm, local=True)

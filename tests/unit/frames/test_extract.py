@@ -158,6 +158,19 @@ def test_half_a_file_is_no_success(tmp_path, name, options, reason):
     assert reason_of(tmp_path / name) == reason
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_clips_in_the_half_that_is_there_are_whole(tmp_path, name):
+    write(tmp_path / name, frames=150, options={"g": "10"}, container={"movflags": "faststart"})
+    path = str(tmp_path / name)
+    clips = [Clip(0, path, 0.0, 2.0), Clip(1, path, 1.0, 5.5), Clip(2, path, 1.0, None)]
+    whole = extract_file(clips, SETTINGS)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) * 6 // 10])
+    half = extract_file(clips, SETTINGS)
+    assert [one.reason for one in half] == [None, "truncated", "truncated"]
+    assert half[0].jpegs == whole[0].jpegs and len(half[0].jpegs) == SETTINGS.count
+
+
 def test_clip_beyond_the_end_of_the_file(tmp_path):
     write(tmp_path / "a.mp4", frames=25)
     for times in ((5.0, 6.0), (0.5, 9.0)):

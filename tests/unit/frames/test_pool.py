@@ -37,9 +37,9 @@ def test_every_item_is_answered_once():
 
 def test_what_misbehaves_fails_and_the_rest_goes_on(tmp_path):
     what = ["fine 1", "crash", "hang", "eat", "exit", "crash once", "fine 2"]
-    answers = run("misbehave", [((w,), str(tmp_path)) for w in what], timeout_s=1.5)
+    answers = run("misbehave", [((w,), str(tmp_path)) for w in what], timeout_s=4)
     assert answers.pop("crash") == Failure("crash", "ended by SIGSEGV")
-    assert answers.pop("hang") == Failure("timeout", "no answer after 1.5 s")
+    assert answers.pop("hang") == Failure("timeout", "no answer after 4 s")
     assert answers.pop("eat").reason == "out_of_memory"
     assert answers.pop("exit") == Failure("crash", "ended with exit code 3")
     assert answers == {w: w for w in ("fine 1", "fine 2", "crash once")}
@@ -49,17 +49,17 @@ def test_what_misbehaves_fails_and_the_rest_goes_on(tmp_path):
 
 def test_an_item_does_not_condemn_those_of_its_task(tmp_path):
     what = ("fine 1", "crash", "fine 2", "hang", "fine 3")
-    answers = run("misbehave", [(what, str(tmp_path))], workers=3, timeout_s=1)
+    answers = run("misbehave", [(what, str(tmp_path))], workers=3, timeout_s=3)
     assert {w: a for w, a in answers.items() if w == a} == {w: w for w in what if "fine" in w}
     assert (answers["crash"].reason, answers["hang"].reason) == ("crash", "timeout")
 
 
 def test_the_time_limit_is_that_of_all_items(tmp_path):
     what = ("fine", "hang")
-    answers = run("misbehave", [(what, str(tmp_path))], workers=1, timeout_s=0.7)
-    assert answers == {"fine": "fine", "hang": Failure("timeout", "no answer after 0.7 s")}
+    answers = run("misbehave", [(what, str(tmp_path))], workers=1, timeout_s=2)
+    assert answers == {"fine": "fine", "hang": Failure("timeout", "no answer after 2 s")}
     tried = [int(file.name.rpartition(".")[2]) for file in tmp_path.glob("hang.*")]
-    assert max(tried) - min(tried) > 1.3e9  # the first try had the time of two
+    assert max(tried) - min(tried) > 3.9e9  # the first try had the time of two
 
 
 def test_second_tries_run_side_by_side_each_in_a_process_of_its_own(tmp_path):
@@ -89,7 +89,7 @@ def test_no_process_is_left(tmp_path):
             raise KeyboardInterrupt
     pids = [int(file.read_text()) for file in tmp_path.iterdir()]
     assert pids
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(is_alive, pids))

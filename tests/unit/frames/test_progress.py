@@ -7,7 +7,7 @@ import time
 from itertools import pairwise
 
 from workflow_scripts.lib.frames.progress import Progress
-from workflow_scripts.lib.status.progress import VIDEOS
+from workflow_scripts.lib.status.progress import COUNTED
 
 
 class Terminal(io.StringIO):
@@ -32,7 +32,7 @@ def test_lines_in_a_log_become_rarer(monkeypatch, capsys):
     assert lines[0] == "vid_3 failed: 영상.mp4"
     assert lines[1] == "510 of 1500 videos, 1 failed, 1.0 clips/s, 16 min 30 s left"
     assert lines[-1] == "1500 of 1500 videos, 1 failed, 1.0 clips/s"
-    done = [int(VIDEOS.match(line)["done"]) for line in lines[1:]]  # `status` reads them
+    done = [int(COUNTED.match(line)["done"]) for line in lines[1:]]  # `status` reads them
     pauses = [after - before for before, after in pairwise(done)]
     assert pauses[:3] == [15, 23, 34] and set(pauses[4:-1]) == {60}
 

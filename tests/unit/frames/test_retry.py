@@ -19,6 +19,8 @@ from workflow_scripts.lib.frames.retry import files_of, find_failed, prepare, re
 from workflow_scripts.lib.frames.shard import read_status
 from workflow_scripts.lib.frames.stage import EXTRACT, Executor, extract_shard
 
+pytestmark = pytest.mark.slow
+
 VIDEOS_MADE, PER_SHARD = 6, 3
 CONFIG = {
     "run": "test",

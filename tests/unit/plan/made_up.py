@@ -42,11 +42,12 @@ def write_pilot(
     run: str = "pilot",
     held: dict[str, dict] | None = None,
     events: list[dict] | None = None,
+    executor: str = "processes",
     **sections,
 ) -> Path:
     """`jobs`: benchmark file without its ending -> wall time; CPU time is twice that. Returns the folder of them.
 
-    `held`: by rule, {"threads": ..., "gpus": ...}.
+    `held`: by rule, {"cores": ..., "gpus": ...}.
     """
     for shard in range(shards):
         write_tables(root / "resources" / run, shard)
@@ -59,8 +60,8 @@ def write_pilot(
     for name, seconds in jobs.items():
         write(folder / f"{name}.tsv", f"s\tmax_rss\tcpu_time\n{seconds}\t10\t0.5\n")
         write(root / "logs" / run / f"{name}.log", f"working\nCPU time: {2 * seconds:.2f} s\n")
-    rules = [{"name": name, "threads": 1, "gpus": 0} | more for name, more in (held or {}).items()]
-    head = {"event": "run", "corpus": run, "shards": shards, "rules": rules}
+    rules = [{"name": name, "cores": 1, "gpus": 0} | more for name, more in (held or {}).items()]
+    head = {"event": "run", "corpus": run, "shards": shards, "rules": rules, "executor": executor}
     lines = "".join(json.dumps(line) + "\n" for line in [head, *(events or [])])
     write(root / "results" / run / "run.jsonl", lines)
     return folder

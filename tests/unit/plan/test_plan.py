@@ -1,8 +1,11 @@
 """Plans by a pilot of one shard: 10 videos, 20 captions, 40 frames, in 60 s of frames and 30 s of features."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.plan.made_up import FRAME_BYTES, config, planned, table, write, write_pilot
+from workflow_scripts.lib.config import freeze
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.frames.space import MEMBER
 from workflow_scripts.lib.plan.estimate import PlannedJob, estimate
@@ -13,7 +16,7 @@ from workflow_scripts.lib.plan.summary import HOUR, Prices
 from workflow_scripts.lib.plan.table import as_text
 
 JOBS = {"extract_frames/000": 60, "extract_video_features/resources/pilot/features/clip/000": 30}
-HELD = {"extract_frames": {"threads": 2}, "extract_video_features": {"threads": 1, "gpus": 1}}
+HELD = {"extract_frames": {"cores": 2}, "extract_video_features": {"cores": 1, "gpus": 1}}
 RETRIEVAL = {"encoder": "clip", "epochs": 2}
 
 
@@ -144,6 +147,22 @@ def test_frames_that_stay_and_frames_that_go(plan_of):
     # one after the other: while features of a shard are made, frames of the next one are
     assert plan_of(5, wanted=goes, cores=3, gpus=1).frames.bytes == pytest.approx(2 * a_shard)
     assert "at most" in plan_of(5, wanted=goes).frames.what
+    # a step that waits for them and was not measured tells nothing of them; one that they wait for does
+    measured = {"wanted": goes, "cores": 3, "gpus": 1}
+    assert plan_of(5, "collect_metrics", **measured).frames.bytes == pytest.approx(2 * a_shard)
+
+
+def test_jobs_that_use_frames_go_before_those_that_make_more(tmp_path):
+    """As the rules have it where frames go; the other way round, all of them would be there at once."""
+    pilot = read_pilot(write_pilot(tmp_path, JOBS, held=HELD))
+    jobs = planned(6)
+    first = [replace(job, priority=job.name.rule == "extract_video_features") for job in jobs]
+    wanted = config(6, frames={"keep": False})
+    peaks = [
+        make_plan(some, wanted, tmp_path / "resources/large", [pilot], cores=2, gpus=1).frames.bytes
+        for some in (jobs, first)
+    ]
+    assert peaks[1] == pytest.approx(peaks[0] / 6)
 
 
 def test_disk_by_what_the_pilot_left(tmp_path, plan_of):
@@ -151,7 +170,10 @@ def test_disk_by_what_the_pilot_left(tmp_path, plan_of):
     write(root / "FeatureData/video_shard_000.hdf5", "x" * 700)
     write(root / "TextData/text_shard_000.hdf5", "x" * 30)
     write(tmp_path / "results/pilot/retrieval/checkpoints/last.pt", "x" * 99)
+    plan_of(1)  # writes the pilot's tables
+    ingested = (tmp_path / "resources/pilot/ingest/videos.parquet").stat().st_size
     sizes = {entry.what: entry.bytes for entry in plan_of(3, videos=25).disk}
+    assert sizes["annotations"] == pytest.approx(2.5 * ingested)
     assert sizes["features of frames, clip"] == 1750 and sizes["features of captions, clip"] == 75
     assert sizes["models, checkpoints, metrics"] == 99
     for file in root.rglob("*.hdf5"):
@@ -184,6 +206,80 @@ def test_other_settings_and_failed_jobs_are_said(plan_of):
     assert "retrieval.batch_size was 7 in the pilot pilot and is 128 here" in told
     assert "extract_frames failed 1x in the pilot pilot" in told
     assert "extract_frames: the pilot's last call of snakemake did not plan it" in told
+
+
+@pytest.mark.parametrize(
+    ("rule", "log", "share"),
+    [
+        ("extract_frames/000", "6 of 10 videos are done already\n10 of 10 videos\n", 0.4),
+        ("extract_frames/000", "1 of 10 videos\n10 of 10 videos\n", 1),
+    ],
+)
+def test_a_job_that_was_taken_up_is_measured_by_the_part_that_it_did(tmp_path, rule, log, share):
+    folder = write_pilot(tmp_path, {rule: 30.0}, retrieval=RETRIEVAL)
+    whole = read_pilot(folder).jobs[0].amount
+    write(tmp_path / f"logs/pilot/{rule}.log", log)
+    job = read_pilot(folder).jobs[0]
+    assert job.amount == pytest.approx(share * whole) and job.wall_s == 30
+
+
+def test_a_job_that_found_all_done_tells_nothing(tmp_path):
+    folder = write_pilot(tmp_path, {"extract_frames/000": 3.0})
+    write(tmp_path / "logs/pilot/extract_frames/000.log", "10 of 10 videos are done already\n")
+    assert read_pilot(folder).jobs == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "line"),
+    [
+        ("train_retrieval", "resuming behind epoch 3 and 20 steps (c/last.pt)"),
+        ("train_captioner_stage1", "continuing from c/checkpoint-500"),
+        ("train_clip", "going on from the checkpoint of epoch 2 in c"),
+    ],
+)
+def test_a_training_that_went_on_from_a_checkpoint_does_not_count(tmp_path, rule, line):
+    captioner = {"encoder": "clip", "language_model": "any"}
+    folder = write_pilot(
+        tmp_path, {rule: 30.0}, retrieval=RETRIEVAL, captioner=captioner, clip={"model": "ViT-B-32"}
+    )
+    assert [job.name.rule for job in read_pilot(folder).jobs] == [rule]
+    write(tmp_path / f"logs/pilot/{rule}.log", f"a first line\n{line}\nCPU time: 3.00 s\n")
+    pilot = read_pilot(folder)
+    assert pilot.jobs == []
+    told = make_plan(planned(1), config(1), tmp_path / "resources/large", [pilot]).warnings
+    assert any(line.startswith(f"{rule} went on from a checkpoint in the pilot pilot") for line in told)
+
+
+def test_what_former_settings_measured_is_of_nothing(tmp_path):
+    captioner = {"encoder": "clip", "language_model": "Qwen/Qwen3-0.6B"}
+    folder = write_pilot(tmp_path, {"make_demo_language_model": 30.0}, captioner=captioner)
+    assert [job.amount for job in read_pilot(folder).jobs] == [0]
+
+
+@pytest.mark.parametrize(("there", "here"), [("ray", "ray"), ("ray", "processes"), ("processes", "ray")])
+def test_what_ray_decodes_is_not_known(plan_of, there, here):
+    frames = {"executor": here}
+    told = plan_of(2, pilot={"executor": there}, wanted={"frames": frames}).warnings
+    assert any("`frames.executor: ray`" in line for line in told)
+    assert not any("frames.executor" in line for line in plan_of(2).warnings)
+
+
+def test_another_encoder_is_said(tmp_path, plan_of):
+    was = config(1).features.encoders[0].model_copy(update={"model": "ViT-L-14"})
+    write(tmp_path / "resources/pilot/features/clip/encoder.yaml", freeze(was))
+    warnings = plan_of(2).warnings
+    assert "features.encoders.clip.model was 'ViT-L-14' in the pilot pilot and is 'ViT-B-32' here" in warnings
+
+
+def test_pilots_that_held_other_cores_are_said(tmp_path):
+    few = write_pilot(tmp_path, JOBS, run="few", held=HELD)
+    many = write_pilot(tmp_path, JOBS, run="many", held=HELD | {"extract_frames": {"cores": 8}})
+    pilots = [read_pilot(folder) for folder in (few, many)]
+    plan = make_plan(planned(2), config(2), tmp_path / "resources/large", pilots)
+    assert [told for told in plan.warnings if "other cores" in told] == [
+        "extract_frames held other cores or GPUs in one pilot than in another; its times are taken together, and count "
+        "for 8 cores and 0 GPUs a job"
+    ]
 
 
 def test_two_pilots_tell_the_start_of_jobs(tmp_path):

@@ -4,8 +4,8 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.plan.schedule import Task, schedule
 
 
-def task(seconds, cores=1, gpus=0, after=()):
-    return Task("step", seconds, cores, gpus, tuple(after))
+def task(seconds, cores=1, gpus=0, after=(), priority=0):
+    return Task("step", seconds, cores, gpus, tuple(after), priority)
 
 
 def test_as_many_side_by_side_as_there_are_cores():
@@ -17,6 +17,13 @@ def test_the_longest_chain_goes_first():
     tasks = [task(3), task(3), task(1), task(5, after=[2])]  # the third begins a chain of 6
     made = schedule(tasks, 2, 0)
     assert made.starts == [0, 3, 0, 1] and made.seconds == made.chain == 6
+
+
+def test_priority_goes_before_the_longest_chain():
+    tasks = [task(1), task(9), task(2, after=[0], priority=1), task(9, after=[1])]
+    assert schedule(tasks, 1, 0).starts == [18, 0, 19, 9]
+    tasks[0] = task(1, priority=1)
+    assert schedule(tasks, 1, 0).starts == [0, 3, 1, 12]
 
 
 def test_a_task_waits_for_all_that_it_needs():

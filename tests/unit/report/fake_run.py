@@ -222,7 +222,7 @@ class FakeRun:
         ours, mean_pooled, max_frame = (self._retrieved(queries, r1) for r1 in (60.0, 20.0, 25.0))
         return {
             "val": None,
-            "test": ours,
+            "test": ours | {"captions_cut": 2},
             "baselines": {"mean_pooled": mean_pooled, "max_frame": max_frame},
         }
 
@@ -271,7 +271,11 @@ class FakeRun:
             for caption in self._captions(video)
         ]
         test = {language: self._captioned(language) for language in self.texts} if rows else {}
-        training = {"captions": {"train": 16}, "captions_cut": {"train": 2}}
+        training = {
+            "captions": {"train": 16},
+            "captions_cut": {"train": 2},
+            "provenance": {"device": "H100", "seed": 3, "commit": "c" * 40, "config_sha256": "d" * 64},
+        }
         found = {"test": test, "diversity_warning": False, "diversity_warning_languages": []}
         self._metrics("captioner", found | {"training": training})
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

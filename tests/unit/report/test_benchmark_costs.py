@@ -56,6 +56,17 @@ def test_what_was_not_measured_is_none_and_does_not_spoil_the_sum(tmp_path, noth
     assert (mixed.seconds, mixed.cpu_seconds, mixed.peak_mib) == (3.4, 2.0, 70.0)
 
 
+def test_cpu_time_is_what_the_log_tells(tmp_path):
+    """Snakemake's samples miss the end of a job."""
+    folder, log = tmp_path / "benchmarks-out/demo", tmp_path / "logs/demo/mixed/000.log"
+    for name in ("mixed/000", "mixed/001"):
+        write(folder, name, "30\t0:00:30\t70\t1\t1\t1\t1\t1\t90\t2")
+    log.parent.mkdir(parents=True)
+    log.write_text("working\nCPU time: 40.50 s\nCPU time: 1.50 s\n")  # of two nodes
+    (mixed,) = costs_of(folder)
+    assert mixed.cpu_seconds == 44
+
+
 def test_columns_of_other_snakemake_versions(tmp_path):
     write(tmp_path, "old", "3\t0:00:03\t70", header="s\th:m:s\tmax_rss")
     write(tmp_path, "new", "4\t0:00:04\tjob\t80\t2.5", header="s\th:m:s\tjobid\tmax_rss\tcpu_time")

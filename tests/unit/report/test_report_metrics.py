@@ -5,6 +5,7 @@ import pytest
 from tests.unit.report.fake_run import FakeRun
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.report.metrics import problem_metrics
+from workflow_scripts.lib.report.sections import provenance_table
 
 
 def test_corpus_and_frames_are_counted(tmp_path):
@@ -25,6 +26,14 @@ def test_corpus_and_frames_are_counted(tmp_path):
 def test_moments_after_the_end_of_the_video_are_counted(tmp_path, moment, outside):
     """Of 11 readable videos of 4 s with two captions each."""
     assert FakeRun(tmp_path, moment=moment).collect()["frames"]["moments_outside"] == outside
+
+
+def test_the_captioner_is_told_of_by_its_training_and_its_evaluation(tmp_path):
+    metrics = FakeRun(tmp_path).collect()
+    assert metrics["captioner"]["training"] == {"captions": {"train": 16}, "captions_cut": {"train": 2}}
+    stages = provenance_table(metrics["provenance"])["stages"]
+    assert stages["captioner training"]["device"] == "H100"
+    assert stages["captioner"]["device"] == "cpu of captioner"
 
 
 def test_stage_files_are_kept_and_their_provenance_moves(tmp_path):

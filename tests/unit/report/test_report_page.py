@@ -55,7 +55,9 @@ def test_everything_of_a_whole_run_is_on_the_page(tmp_path):
     assert "build_report" not in text_of(tree.get_element_by_id("cost"))
     corpus = text_of(tree.get_element_by_id("corpus"))
     assert "영상/video <1>.mp4 train truncated ends at <1 s>" in corpus
-    assert "cpu of retrieval" in text_of(tree.get_element_by_id("provenance"))
+    assert "2 queries of test are longer than the model reads" in text_of(tree.get_element_by_id("retrieval"))
+    provenance = text_of(tree.get_element_by_id("provenance"))
+    assert "cpu of retrieval" in provenance and "captioner training H100" in provenance
 
 
 def test_retrieval_is_told_both_ways_and_by_the_length_of_moments(tmp_path):

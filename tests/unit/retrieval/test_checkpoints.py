@@ -18,6 +18,8 @@ from workflow_scripts.lib.retrieval.data import read_splits
 from workflow_scripts.lib.retrieval.model_folder import read_checkpoint_model
 from workflow_scripts.lib.retrieval.state import TrainingState
 
+pytestmark = pytest.mark.slow
+
 # Shards of 4, 5 and, in the next pass, 4 videos again: epochs of 2, 3 (the last step with one video) and 2 steps.
 SHARDS = {"train_shard_size": 5, "batch_size": 2, "epochs": 3, "checkpoint_steps": 3, "accumulation": 2, "patience": 9,
           "length_buckets": 2, "hard_negative_start_epoch": 1}  # fmt: skip
@@ -108,7 +110,6 @@ def test_a_killed_run_goes_on_to_the_same_losses_curve_and_weights(
     assert same_weights(resumed.model.state_dict(), state.model.state_dict())
 
 
-@pytest.mark.slow
 def test_a_kill_between_an_epochs_last_checkpoint_and_its_validation(corpus, straight, tmp_path, monkeypatch):
     changes = {**SHARDS, "checkpoint_steps": 1}
     with monkeypatch.context() as patch:
@@ -119,7 +120,6 @@ def test_a_kill_between_an_epochs_last_checkpoint_and_its_validation(corpus, str
     assert logged(tmp_path) == straight[1]
 
 
-@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_arrives(corpus, straight, tmp_path, monkeypatch):
     for step in (1, 3, 4, 6):
         with monkeypatch.context() as patch:
@@ -132,7 +132,6 @@ def test_a_run_that_is_killed_again_and_again_arrives(corpus, straight, tmp_path
     assert logged(tmp_path) == straight[1]
 
 
-@pytest.mark.slow  # workers take seconds to start
 def test_with_workers_it_is_the_same_and_a_resumed_run_may_have_another_number(
     corpus, straight, tmp_path, monkeypatch
 ):

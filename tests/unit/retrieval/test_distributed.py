@@ -13,6 +13,8 @@ from workflow_scripts.lib.retrieval import train as training
 from workflow_scripts.lib.retrieval.data import Batch
 from workflow_scripts.lib.retrieval.distributed import Shares, gather_embeddings, shares_of
 
+pytestmark = pytest.mark.slow
+
 # 9 videos, 4 a step: the last step of an epoch has one, so one process of two has none of it, and two of three.
 EXACT = {"drop": 0.0, "input_drop": 0.0, "batch_size": 4, "epochs": 2, "hard_negative_start_epoch": 1,
          "length_buckets": 2, "lr": 3e-4, "hard_pool_size": 2}  # fmt: skip

@@ -57,6 +57,7 @@ def assert_same(one, other):
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_workers_read_the_same_over_the_epochs_and_from_any_place_on(folder):
     alone = list(loader_of(folder))
     assert len(alone) == 6  # 2 + 2 of the shards, in three epochs
@@ -153,6 +154,7 @@ def test_an_error_of_a_worker_comes_as_it_is(folder, workers, error):
     assert getattr(caught.value, "errno", None) == getattr(error, "errno", None)
 
 
+@pytest.mark.slow
 def test_an_error_of_the_code_keeps_its_traceback(folder):
     with pytest.raises(ZeroDivisionError, match="__getitems__"):
         next(iter(loader_of(folder, 1, dataset=Fails(ZeroDivisionError("1 / 0")))))
@@ -208,7 +210,8 @@ def test_no_worker_outlives_the_training(folder, tmp_path, how):
     _, errors = process.communicate(timeout=30)
     assert process.returncode != 0
     if how == signal.SIGINT:
-        assert errors.count("Traceback") == 1  # the training's own
+        # the training's own; not `Traceback`, of which numpy has two where it handles an error itself
+        assert errors.splitlines().count("KeyboardInterrupt") == 1
     deadline = time.monotonic() + 20
     while of_group(process.pid) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -20,6 +20,8 @@ from workflow_scripts.lib.retrieval import train as training
 from workflow_scripts.lib.retrieval.logs import COLUMNS, CsvSink, Pace, TensorboardSink, TrainingLog
 from workflow_scripts.lib.retrieval.state import TrainingState
 
+pytestmark = pytest.mark.slow
+
 TINY = {"batch_size": 2, "epochs": 2, "steps_per_epoch": 3, "length_buckets": 1}
 
 
@@ -245,7 +247,6 @@ def test_a_training_that_begins_anew_is_a_new_run_of_wandb(corpus, tmp_path, mon
     assert runs[0] == runs[1] != runs[2]
 
 
-@pytest.mark.slow  # it starts a service of its own
 def test_wandb_gets_the_rows_offline_and_a_resumed_training_goes_on_with_its_run(
     corpus, tmp_path, monkeypatch
 ):
@@ -261,7 +262,6 @@ def test_wandb_gets_the_rows_offline_and_a_resumed_training_goes_on_with_its_run
     assert {run.name.rsplit("-", 1)[1] for run in (tmp_path / "log/wandb").glob("offline-run-*")} == {name}
 
 
-@pytest.mark.slow
 def test_what_wandb_refuses_is_said_in_a_sentence(corpus, tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
 

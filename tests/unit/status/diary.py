@@ -12,7 +12,7 @@ START = 1_700_000_000.0
 
 def rule(name: str, stage: str, jobs: int = 1, **more) -> dict:
     known = {"name": name, "stage": stage, "jobs": jobs, "to_run": jobs, "retries": 0, "at_once": 1}
-    return known | {"threads": 1, "gpus": 0} | more
+    return known | {"cores": 1, "gpus": 0} | more
 
 
 def start(job: int, name: str, seconds: float, shard: str | None = None, **more) -> dict:

@@ -1,11 +1,14 @@
 import fcntl
 import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.unit.status.diary import START, event, rule, start, write_benchmark, write_diary
 from workflow_scripts.lib.status.estimate import pace, rule_left
+from workflow_scripts.lib.status.overview import overview
+from workflow_scripts.lib.status.record import run_file
 from workflow_scripts.lib.status.state import read_run
 
 FRAMES = Path("benchmarks-out/r/extract_frames")
@@ -61,6 +64,28 @@ def test_the_queue_of_a_cluster_is_no_work():
     measured = write_benchmark(FRAMES / "000.tsv", 10)
     events = [start(1, "extract_frames", 0, benchmark=measured), event("finish", 1000, 1)]
     assert left(frames(2), events, 1000).seconds == 10
+
+
+def test_what_waits_in_the_queue_of_a_cluster_is_still_to_be_done(tmp_path):
+    """Two of four submitted jobs run, 10 s each, of which 4 have gone: 6 s, and two rounds of two."""
+    write_benchmark(FRAMES / "009.tsv", 10)
+    logs = [tmp_path / f"{n}.log" for n in range(4)]
+    events = [start(n, "extract_frames", 0, local=False, log=str(log)) for n, log in enumerate(logs)]
+    assert left(frames(6, at_once=200), events, 500).unknown == "in the cluster's queue"
+    for log in logs[:2]:
+        log.write_text(f"begun {datetime.fromtimestamp(START + 500).astimezone().isoformat()} on node03\n")
+    assert left(frames(6, at_once=200), events, 504).seconds == 26
+
+
+def test_no_time_is_told_of_a_job_that_waits_in_the_queue(tmp_path):
+    write_benchmark(FRAMES / "009.tsv", 600)
+    write_diary(
+        frames(1), [start(1, "extract_frames", 0, local=False, log=str(tmp_path / "none.log"))], local=False
+    )
+    with run_file("r").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        (job,) = overview(read_run("r"), START + 240).at_work
+    assert (job.state, job.seconds, job.seconds_left) == ("queued", 240, None)
 
 
 def test_jobs_of_this_run_count_more_than_earlier_ones():

@@ -2,7 +2,7 @@ import fcntl
 
 import pytest
 
-from tests.unit.status.diary import event, rule, start, write_diary
+from tests.unit.status.diary import START, event, rule, start, write_diary
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.status import state
 from workflow_scripts.lib.status.state import read_run
@@ -78,10 +78,22 @@ def test_a_job_in_the_queue_of_a_cluster_is_told_by_its_log(held, tmp_path):
     assert states(read_run("r")) == {1: "running", 2: "queued"}
 
 
+def test_a_job_of_a_cluster_began_when_its_log_says(held, tmp_path):
+    log = tmp_path / "job.log"
+    log.write_text("srun: a word before\nbegun 2023-11-15T00:13:20+02:00 on node03\nworking\n")
+    jobs = [start(n, "extract_frames", 1, local=local, log=str(log)) for n, local in enumerate([False, True])]
+    held(write_diary(RULES, jobs))
+    assert [job.started for job in read_run("r").jobs.values()] == [START, START + 1]
+    log.write_text("")
+    assert read_run("r").jobs[0].started == START + 1
+
+
 def test_how_many_ran_at_the_same_time():
     begun = [start(key, "extract_frames", key) for key in (1, 2)]
     write_diary(RULES, [*begun, event("finish", 3, 1), start(3, "extract_frames", 4)])
     assert read_run("r").most_at_once["extract_frames"] == 2
+    write_diary(RULES, [start(key, "extract_frames", key, local=False) for key in (1, 2)])
+    assert not read_run("r").most_at_once["extract_frames"]
 
 
 def test_without_locks_the_process_tells_on_its_own_machine_only(monkeypatch):

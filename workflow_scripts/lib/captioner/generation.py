@@ -1,8 +1,9 @@
 """Captions for moments, in batches."""
 
 import contextlib
+import itertools
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,13 +50,11 @@ def generate(
     *,
     max_new_tokens: int,
     seed: int,
-) -> Iterator[str]:
-    """The texts of `generate_batches`, one by one."""
-    batches = generate_batches(
-        model, dataset, tokenizer, options, device, max_new_tokens=max_new_tokens, seed=seed
+) -> Iterator[Generated]:
+    """The captions of `generate_batches`, one by one."""
+    return itertools.chain.from_iterable(
+        generate_batches(model, dataset, tokenizer, options, device, max_new_tokens=max_new_tokens, seed=seed)
     )
-    for batch in batches:
-        yield from (caption.text for caption in batch)
 
 
 def generate_batches(
@@ -132,9 +131,9 @@ def moments_of(examples: Sequence[Example]) -> list[Example]:
     return list(first.values())
 
 
-def row(example: Example, generated: Mapping[tuple, str], cut: Container[tuple] = ()) -> dict[str, Any]:
-    """A line of captions_<split>.jsonl; `generated` has the text of every moment, and `cut` the moments of those that
-    reached the greatest length."""
+def row(example: Example, generated: Mapping[tuple, Generated]) -> dict[str, Any]:
+    """A line of captions_<split>.jsonl; `generated` has the caption of every moment."""
+    caption = generated[example.moment]
     return {
         "key": example.key,
         "video": example.video,
@@ -143,7 +142,7 @@ def row(example: Example, generated: Mapping[tuple, str], cut: Container[tuple] 
         "end_s": example.end_s,
         "frames": list(example.frames),
         "reference": example.text,
-        "generated": generated[example.moment],
-        "cut": example.moment in cut,
+        "generated": caption.text,
+        "cut": caption.cut,
         "attributes": example.attributes,
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoConfig,
@@ -27,6 +28,7 @@ from workflow_scripts.lib.captioner.targets import adapter_targets
 from workflow_scripts.lib.config import CaptionerConfig, Lora
 from workflow_scripts.lib.config_captioner import Projector as ProjectorSection
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.files import file_digest
 
 # PEFT's, which asks for it by the old name
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
@@ -83,7 +85,33 @@ def load_language_model(
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-    return _from_hub(AutoModelForCausalLM, name, revision, **options)
+    model = _from_hub(AutoModelForCausalLM, name, revision, **options)
+    if model.config.get_text_config() is not model.config:
+        raise UserError(
+            f"captioner.language_model: '{name}' is a {type(model).__name__}, which has more in it than a language"
+            " model; take one of text alone, such as Qwen/Qwen3-8B or google/gemma-3-1b-it"
+        )
+    return model
+
+
+def language_model_files(name: str, revision: str | None = None) -> dict[str, str]:
+    """Digests of a model's weights and of its tokenizer, by file; of a hub's model as far as it was fetched.
+
+    Whatever else a new commit changes in a repository, the model is the same.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+        if not isinstance(config, str):
+            return {}
+        folder = Path(config).parent
+    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    files = [*weights, *sorted(folder.glob("tokenizer*")), *sorted(folder.glob("chat_template*"))]
+    there = {file.name: file.resolve() for file in files}
+    # the hub's cache has files under their digests in `blobs`, and links to them
+    return {
+        name: file.name if file.parent.name == "blobs" else file_digest(file) for name, file in there.items()
+    }
 
 
 def language_model_config(name: str, revision: str | None = None) -> PreTrainedConfig:

@@ -135,3 +135,13 @@ def _collapsed(by_language: Mapping[str, Mapping[str, Any]], floor: float) -> li
         for language, score in by_language.items()
         if score["diversity"] < floor * score["reference_diversity"]
     ]
+
+
+def warn_of_collapse(languages: Sequence[str], floor: float) -> None:
+    """Print a warning for the languages, if any, whose captions have collapsed."""
+    if languages:
+        print(
+            f"WARNING: the captions in {', '.join(languages)} repeat themselves: fewer than {floor:g} of the "
+            "references' diversity (captioner.evaluation.diversity_floor)",
+            flush=True,
+        )

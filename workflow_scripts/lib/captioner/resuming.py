@@ -22,7 +22,7 @@ def usable_checkpoint(folder: Path, made_by: Mapping[str, Any]) -> Path | None:
         if not record.is_file():
             if any(folder.iterdir()):
                 set_aside(folder, "not known to be of this training: it has no made_by.json")
-        elif changed := differences(read_json(record), json.loads(json.dumps(made_by))):
+        elif changed := differences(_decisive(read_json(record)), _decisive(made_by)):
             set_aside(folder, f"made under another configuration or other inputs:{told(changed)}")
         elif finished_by_other_code(folder, "captioner"):
             set_aside(folder, OTHER_CODE)
@@ -32,6 +32,11 @@ def usable_checkpoint(folder: Path, made_by: Mapping[str, Any]) -> Path | None:
         if not _is_whole(checkpoint):
             shutil.rmtree(checkpoint)  # a kill cut it off
     return last_checkpoint(folder)
+
+
+def _decisive(made_by: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON, without the preset's name: what it has filled in stands beside it."""
+    return {name: value for name, value in json.loads(json.dumps(made_by)).items() if name != "preset"}
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -1,15 +1,19 @@
 """What a stage trains with, once its device and its captions are known: `auto` filled in, and recorded with the model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
+from workflow_scripts.lib.captioner.resuming import MADE_BY
+from workflow_scripts.lib.checkpoints import finished_by_other_code
 from workflow_scripts.lib.compute import device_name
-from workflow_scripts.lib.config import CaptionerConfig, Stage, freeze, load_section
+from workflow_scripts.lib.config import CaptionerConfig, Lora, Stage, freeze, load_section
 from workflow_scripts.lib.config_captioner_presets import PRESETS
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.files import read_json
 
 FILE = "settings.yaml"
 GIB = 2**30
@@ -48,20 +52,67 @@ def has_bf16(device: torch.device) -> bool:
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def for_device(config: CaptionerConfig, device: torch.device, stage1: Path | None = None) -> CaptionerConfig:
+def begun_settings(
+    config: CaptionerConfig, checkpoints: Path, read: Mapping[str, Any], device: torch.device
+) -> CaptionerConfig | None:
+    """The configuration as it was settled when a stage's checkpoints were begun, maybe on another device.
+
+    None when this configuration and these inputs (`read`, by their names in made_by.json) have not made them, or the device
+    cannot go on.
+    """
+    file = checkpoints / MADE_BY
+    record = read_json(file) if file.is_file() else {}
+    if (
+        not {"preset", "precision", "lora"} <= record.keys()
+        or any(record.get(name) != value for name, value in read.items())
+        or finished_by_other_code(checkpoints, "captioner")
+    ):
+        return None
+    settled = config
+    if config.preset == "auto":
+        if record["preset"] not in PRESETS:
+            return None
+        written = "precision" in config.model_fields_set
+        values = {} if written else {"precision": record["precision"]}
+        settled = config.with_preset(record["preset"], **values)
+    decided = settled.model_dump(mode="json", include=set(record), exclude={"preset", "lora"})
+    lora = settled.lora.model_dump(mode="json")
+    decided_lora = {key: value for key, value in lora.items() if value not in ("auto", None)}
+    if (
+        any(record[key] != value for key, value in decided.items())
+        or any(record["lora"].get(key) != value for key, value in decided_lora.items())
+        or (settled.precision == "bf16" and not has_bf16(device))
+    ):
+        return None
+    return settled.model_copy(update={"lora": Lora.model_validate(record["lora"])})
+
+
+def for_device(
+    config: CaptionerConfig,
+    device: torch.device,
+    stage1: Path | None = None,
+    begun: CaptionerConfig | None = None,
+) -> CaptionerConfig:
     """The configuration with a preset in the place of `auto`; its choice and the values that it fills are printed.
 
-    Stage 2 takes the preset of stage 1, whose model folder is given. UserError when the device has no bf16 and it was
-    written into the configuration, by hand or by the name of a preset.
+    A stage that was begun goes on with its preset, and stage 2 takes that of stage 1, whose model folder is given; only how
+    it runs (`running`) is the device's own. UserError when the device has no bf16 and it was written into the configuration,
+    by hand or by the name of a preset.
     """
     written = config
     if config.preset == "auto":
-        name, why = choose_preset(device)
-        if stage1 is not None:
+        own, why = choose_preset(device)
+        name, precision = own, PRESETS[own]["precision"]
+        if begun is not None:
+            name, precision, why = begun.preset, begun.precision, "that of the checkpoints"
+        elif stage1 is not None:
             name, why = read_settings(stage1).preset, "that of stage 1"
-        emulated = PRESETS[name]["precision"] == "bf16" and not has_bf16(device)
-        values = {"precision": "fp16"} if emulated and "precision" not in config.model_fields_set else {}
-        config = config.with_preset(name, **values)
+            precision = PRESETS[name]["precision"]
+        if precision == "bf16" and not has_bf16(device):
+            precision = "fp16"
+        values = {} if "precision" in config.model_fields_set else {"precision": precision}
+        running = config.with_preset(own).running
+        config = config.with_preset(name, **values).model_copy(update={"running": running})
         print(f"preset: {name} ({why})", *_filled(written, config, PRESETS[name]), sep="\n", flush=True)
     if config.precision == "bf16" and not has_bf16(device):
         raise UserError(f"captioner.precision: {device_name(device)} has no bf16; set it to fp16 (or fp32)")
@@ -83,13 +134,19 @@ def _filled(written: Any, config: Any, preset: dict[str, Any], name: str = "") -
 
 
 def with_lora(
-    config: CaptionerConfig, samples: int, device: torch.device, stage1: Path | None = None
+    config: CaptionerConfig,
+    samples: int,
+    device: torch.device,
+    stage1: Path | None = None,
+    begun: CaptionerConfig | None = None,
 ) -> CaptionerConfig:
     """The configuration with numbers in the place of `auto` in `lora`, by `samples` training captions and the device.
 
-    Stage 2 takes the adapters that stage 1 made.
+    A stage that was begun keeps its own, and stage 2 takes the adapters that stage 1 made.
     """
     lora = config.lora
+    if begun is not None:
+        return config.model_copy(update={"lora": begun.lora})
     if stage1 is not None:
         return config.model_copy(update={"lora": read_settings(stage1).lora})
     memory = device_memory(device) / GIB if device.type == "cuda" else 0

@@ -20,7 +20,12 @@ from workflow_scripts.lib.captioner.inputs import (
     read_captions,
     start,
 )
-from workflow_scripts.lib.captioner.loading import load_captioner, new_captioner, save_captioner
+from workflow_scripts.lib.captioner.loading import (
+    language_model_files,
+    load_captioner,
+    new_captioner,
+    save_captioner,
+)
 from workflow_scripts.lib.captioner.memory import (
     Estimate,
     check_memory,
@@ -29,7 +34,7 @@ from workflow_scripts.lib.captioner.memory import (
     validation_batch,
 )
 from workflow_scripts.lib.captioner.sampler import padding_share
-from workflow_scripts.lib.captioner.settings import for_device, with_lora, write_settings
+from workflow_scripts.lib.captioner.settings import begun_settings, for_device, with_lora, write_settings
 from workflow_scripts.lib.captioner.sources import copy_sources
 from workflow_scripts.lib.captioner.training import (
     StageTrainer,
@@ -49,6 +54,7 @@ from workflow_scripts.lib.config import (
     load_section,
 )
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.features.reader import open_features
 from workflow_scripts.lib.files import file_digest, whole_folder, write_json
 from workflow_scripts.lib.frames.sampling import spread
 from workflow_scripts.lib.processes import this_process
@@ -81,7 +87,9 @@ def run_stage(arguments: argparse.Namespace, stage1: Path | None = None) -> None
     device = start(arguments)
     config = load_section(CaptionerConfig, arguments.config)
     running = with_running_arguments(config.running, Running.model_fields, arguments)
-    config = for_device(config.model_copy(update={"running": running}), device, stage1)
+    read = inputs_read(arguments, stage1)
+    begun = begun_settings(config, arguments.checkpoints, read, device)
+    config = for_device(config.model_copy(update={"running": running}), device, stage1, begun)
     stage = config.stage2 if stage1 else config.stage1
     config = with_shared_batch(config, stage)
     train, val = (read_captions(arguments, config, name) for name in ("train", "val"))
@@ -89,7 +97,7 @@ def run_stage(arguments: argparse.Namespace, stage1: Path | None = None) -> None
         raise UserError(
             "captioner: no training captions with frames; look at the frames' status tables for the reasons"
         )
-    inputs = open_inputs(arguments, with_lora(config, len(train.examples), device, stage1), device)
+    inputs = open_inputs(arguments, with_lora(config, len(train.examples), device, stage1, begun), device)
     train_set = inputs.dataset(train.examples)
     val_set = inputs.dataset(capped(val, config.validation.captions).examples)
     told = summary(inputs, {"train": (train, train_set), "val": (val, val_set)}, stage1)
@@ -102,7 +110,7 @@ def run_stage(arguments: argparse.Namespace, stage1: Path | None = None) -> None
         val_set,
         Collator(inputs.tokenizer.pad_token_id),
         checkpoints=arguments.checkpoints,
-        made_by=made_by(inputs, stage1) if this_process().first else {},
+        made_by=made_by(inputs, read, stage1) if this_process().first else {},
         seed=arguments.seed,
         caption_check=caption_check(inputs, stage, val, told),
     )
@@ -213,22 +221,28 @@ def token_counts(dataset: CaptionDataset) -> dict[str, int]:
     return {"median": int(median), "p99_5": int(most), "max": int(dataset.caption_tokens.max())}
 
 
-def made_by(inputs: Inputs, stage1: Path | None = None) -> dict[str, Any]:
-    """What a checkpoint depends on, by name: config, seed, and digests of the inputs."""
-    arguments = inputs.arguments
-    weights = sorted(Path(inputs.language_model_name).glob("*.safetensors"))
+def inputs_read(arguments: argparse.Namespace, stage1: Path | None = None) -> dict[str, Any]:
+    """Digests of what a stage reads besides the language model, by name."""
     shards = range(arguments.shards)
-    left_out = CaptionerConfig.NOT_OF_STAGES | {"preset"} | ({"stage2"} if stage1 is None else set())
+    return {
+        "seed": arguments.seed,
+        "caption files": [
+            file_digest(arguments.corpus / f"captions_{shard:03d}.parquet") for shard in shards
+        ],
+        "frame files": [file_digest(arguments.frames / f"status_{shard:03d}.parquet") for shard in shards],
+        "features": open_features(arguments.features, "token").digests(),
+        "stage 1": file_digest(stage1 / "adapter_model.safetensors") if stage1 else None,
+    }
+
+
+def made_by(inputs: Inputs, read: dict[str, Any], stage1: Path | None = None) -> dict[str, Any]:
+    """What a checkpoint depends on, by name: config, and digests of the inputs. The language model is loaded."""
+    left_out = CaptionerConfig.NOT_OF_STAGES | ({"stage2"} if stage1 is None else set())
     return {
         **inputs.config.model_dump(mode="json", exclude=left_out),
-        "seed": arguments.seed,
         "language model": inputs.language_model_name,
-        "language model commit": getattr(inputs.text_config, "_commit_hash", None),  # of a hub id
-        "language model weights": {file.name: file_digest(file) for file in weights},
-        "captions": [file_digest(arguments.corpus / f"captions_{shard:03d}.parquet") for shard in shards],
-        "frames": [file_digest(arguments.frames / f"status_{shard:03d}.parquet") for shard in shards],
-        "features": inputs.features.digests(),
-        "stage 1": file_digest(stage1 / "adapter_model.safetensors") if stage1 else None,
+        "language model files": language_model_files(inputs.language_model_name, inputs.config.revision),
+        **read,
     }
 
 

@@ -70,9 +70,10 @@ class Trained:
             tokens_per_frame=config.places_per_frame,
         )
         options, tokens = self.generation, self.new_tokens()
-        texts = generate(
+        captions = generate(
             self.model, dataset, self.tokenizer, options, self.device, max_new_tokens=tokens, seed=seed
         )
+        texts = [caption.text for caption in captions]
         return dict(zip(languages, texts, strict=True))
 
 

@@ -10,7 +10,7 @@ from peft import PeftModel
 from workflow_scripts.lib.captioner.data import CaptionDataset
 from workflow_scripts.lib.captioner.examples import Examples
 from workflow_scripts.lib.captioner.generation import generate, moments_of, row
-from workflow_scripts.lib.captioner.metrics import validation_scores
+from workflow_scripts.lib.captioner.metrics import validation_scores, warn_of_collapse
 from workflow_scripts.lib.config import Generation
 from workflow_scripts.lib.frames.sampling import spread
 
@@ -52,7 +52,7 @@ class CaptionCheck:
         own = range(rank, len(moments), world)
         device = next(model.parameters()).device
         training = model.training
-        texts = generate(
+        captions = generate(
             model,
             torch.utils.data.Subset(self.dataset, own),
             self.dataset.tokenizer,
@@ -61,16 +61,12 @@ class CaptionCheck:
             max_new_tokens=self.max_new_tokens,
             seed=0,
         )
-        said = gather_object([(moments[index].moment, text) for index, text in zip(own, texts, strict=True)])
+        said = gather_object(
+            [(moments[index].moment, made) for index, made in zip(own, captions, strict=True)]
+        )
         model.train(training)
         generated = dict(said)
-        scores, collapsed = validation_scores(
-            [row(example, generated) for example in self.examples], self.floor
-        )
-        if collapsed:
-            print(
-                f"WARNING: the captions in {', '.join(collapsed)} repeat themselves: fewer than {self.floor:g} of the "
-                "references' diversity (captioner.evaluation.diversity_floor)",
-                flush=True,
-            )
+        rows = [row(example, generated) for example in self.examples]
+        scores, collapsed = validation_scores(rows, self.floor)
+        warn_of_collapse(collapsed, self.floor)
         return scores

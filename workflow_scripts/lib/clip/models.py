@@ -60,7 +60,8 @@ class Model:
 def find_model(config: ClipConfig, demo_model: Path | None) -> Model:
     """The model of the section; UserError when it or its weights cannot be had, or it cannot do what is asked."""
     if config.demo_model is None:
-        model = _find(config.model, config.pretrained, config.cache_dir, "clip.model", "clip.pretrained")
+        keys = ("clip.model", "clip.pretrained")
+        model = _find(config.model, config.pretrained, config.cache_dir, *keys, config.force_quick_gelu)
     elif demo_model is None:
         raise UserError("clip.demo_model is set, but --demo-model names no folder")
     else:
@@ -71,7 +72,9 @@ def find_model(config: ClipConfig, demo_model: Path | None) -> Model:
     return model
 
 
-def _find(name: str, pretrained: str | None, cache: str | None, key: str, weights_key: str) -> Model:
+def _find(
+    name: str, pretrained: str | None, cache: str | None, key: str, weights_key: str, quick_gelu: bool = False
+) -> Model:
     schema, place = parse_model_name(name)
     if schema is None:
         if Path(place).is_file():
@@ -80,6 +83,8 @@ def _find(name: str, pretrained: str | None, cache: str | None, key: str, weight
         if known not in open_clip.list_models():
             raise UserError(f"{key}: {_unknown(name)}")
         if pretrained and not Path(pretrained).is_file():
+            if not quick_gelu:
+                check_activation(known, pretrained, key)
             _fetch(place, pretrained, cache, weights_key)
         return Model(place, pretrained or "", None, open_clip.get_model_config(known))
     if schema == "local-dir":
@@ -145,6 +150,21 @@ def _fetch(name: str, pretrained: str, cache: str | None, key: str) -> None:
             f"{key}: the weights {pretrained!r} of {name} could not be fetched ({error});"
             " without a network, give the path of a checkpoint file"
         ) from None
+
+
+def check_activation(name: str, pretrained: str, key: str) -> None:
+    """UserError where a built-in model would compute with another activation than its weights were trained with.
+
+    OpenAI's, MetaCLIP's and DFN's weights, for one, need QuickGELU, and open_clip only warns.
+    """
+    name = name.replace("/", "-")  # as open_clip does
+    config = open_clip.get_model_config(name)
+    trained_with = open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
+    if config and trained_with and not config.get("quick_gelu", False):
+        raise UserError(
+            f"{key}: the weights {pretrained!r} were trained with QuickGELU, with which {name} does not compute: their"
+            f" embeddings would be wrong; take {name}-quickgelu"
+        )
 
 
 def _can_do(config: ClipConfig, model: Model) -> None:

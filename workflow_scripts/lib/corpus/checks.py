@@ -155,7 +155,8 @@ class _Checks:
         attributes = list(caption.attributes.items()) if caption.attributes else []
         if not is_text(caption.text) or (attributes and not all(map(is_text, chain(*attributes)))):
             return "bad_encoding", f"the caption {caption.text!r} is not UTF-8"
-        text = " ".join(caption.text.split())  # caption files have a line a caption
+        text = " ".join(composed(caption.text).split())  # caption files have a line a caption
+        attributes = [(composed(name), composed(word)) for name, word in attributes]
         if not text:
             return "empty_caption", "the caption is empty"
         if len(text) > self.config.max_caption_chars:

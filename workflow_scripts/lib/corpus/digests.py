@@ -20,7 +20,7 @@ from workflow_scripts.lib.corpus.checks import read_corpus
 from workflow_scripts.lib.files import text_digest, write_json
 
 # To be raised with every change of how rows are made of annotations, or how the demo is drawn.
-VERSION = 2
+VERSION = 3
 ROWS_PER_UPDATE = 500
 SAY_EVERY, QUIET_S = 1_000_000, 5  # videos; seconds
 

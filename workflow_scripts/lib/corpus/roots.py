@@ -12,10 +12,11 @@ import os.path
 import unicodedata
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 ANY_ENDING = ".*"
 ENDINGS = (".mp4", ".mkv", ".webm", ".mov", ".avi")  # in the order in which `.*` stands for them
@@ -26,6 +27,7 @@ BESIDE = frozenset(
 )  # fmt: skip
 FOLDERS_KEPT = 100_000
 LISTINGS_KEPT = 16
+T = TypeVar("T")
 
 
 def locate(root: Path, path: str) -> Path | None:
@@ -159,22 +161,20 @@ def _file_in(folder: str, name: str) -> str | None:
     spellings = _spellings(folder)
     wanted = [composed(each) for each in names]
     if stem != name:
-        wanted += _with_other_endings(spellings, composed(stem))
+        wanted += _listing(_by_stem, folder).get(composed(stem), [])
     files = (os.path.join(folder, spellings[each]) for each in wanted if each in spellings)
     return next(filter(os.path.isfile, files), None)
 
 
-def _with_other_endings(names: Iterable[str], stem: str) -> list[str]:
-    parts = ((name, *os.path.splitext(name)) for name in names)
-    return sorted(
-        name for name, its_stem, ending in parts if its_stem == stem and ending not in ("", *BESIDE)
-    )
-
-
 def _spellings(folder: str) -> dict[str, str]:
-    """{composed: as on the disk} of everything in a folder, listed again when the folder has changed."""
+    """{composed: as on the disk} of everything in a folder."""
+    return _listing(_listed, folder)
+
+
+def _listing(list_names: Callable[[str, int], dict[str, T]], folder: str) -> dict[str, T]:
+    """Names in a folder, listed again when the folder has changed; none where it is not there."""
     try:
-        return _listed(folder, os.stat(folder).st_mtime_ns)
+        return list_names(folder, os.stat(folder).st_mtime_ns)
     except OSError:
         return {}
 
@@ -182,6 +182,17 @@ def _spellings(folder: str) -> dict[str, str]:
 @lru_cache(maxsize=LISTINGS_KEPT)
 def _listed(folder: str, mtime_ns: int) -> dict[str, str]:
     return {composed(name): name for name in os.listdir(folder)}
+
+
+@lru_cache(maxsize=LISTINGS_KEPT)
+def _by_stem(folder: str, mtime_ns: int) -> dict[str, list[str]]:
+    """{stem: composed names} of the files that may be videos."""
+    found = defaultdict(list)
+    for name in sorted(_listed(folder, mtime_ns)):
+        stem, ending = os.path.splitext(name)
+        if ending not in ("", *BESIDE):
+            found[stem].append(name)
+    return dict(found)
 
 
 class _Listing:

@@ -13,7 +13,7 @@ from workflow_scripts.lib.corpus.roots import locate
 from workflow_scripts.lib.frames.extract import Clip, Extracted, Settings
 
 TOGETHER = 32  # clips of one file that are one task at most
-VERSION = 2  # of what decides about frames
+VERSION = 3  # of what decides about frames
 
 
 def read_clips(videos: Path, captions: Path | None, indices: list[int] | None = None) -> list[Clip]:

@@ -244,13 +244,14 @@ def _extracted(reading: Reading, clip: Clip, plan: list[int], frames: dict[int, 
 
 
 def _check_duration(reading: Reading, start: float, end: float) -> None:
-    """Truncated when less is shown than the header claims, or than the clip needs; Unsure when far more is."""
+    """Truncated when less is shown than the clip needs, which may be all that the header claims; Unsure when far more is."""
     shown, source = reading.end_s, reading.source
     if start >= shown:
         raise VideoError("truncated", f"the clip begins at {start:g} s, the file shows {shown:.2f} s")
     # The file's clock may begin before the first picture; a header counts from either.
     length = shown - min(float(reading.times[0]), 0.0)
-    if source.header_s is not None and length < source.header_s * (1 - source.tolerance) - MISSING_S:
+    missing = source.header_s is not None and length < source.header_s * (1 - source.tolerance) - MISSING_S
+    if missing and end > shown:
         raise VideoError(
             "truncated", f"the header says {source.header_s:.2f} s, the file shows {shown:.2f} s"
         )

@@ -25,7 +25,6 @@ class Disk:
     unit: str
 
 
-TABLES = ("corpus", "ingest")
 OF_VIDEOS, OF_CAPTIONS = (
     ("FeatureData", "TokenData", "video_*"),
     ("TextData", "SentenceData", "text_*", "captions_*"),
@@ -58,7 +57,12 @@ def disk(config: Config, items: Items, pilot: Pilot) -> list[Disk]:
     def captions(work: Work) -> float:
         return work.items.all_captions
 
-    found = [scaled("corpus tables", [pilot.resources / name for name in TABLES], "captions", captions)]
+    def annotated(work: Work) -> float:
+        return work.items.annotated
+
+    found = [scaled("corpus tables", [pilot.resources / "corpus"], "captions", captions)]
+    if not config.corpus.is_imported:  # the tables of all annotations, those outside of the shards included
+        found.append(scaled("annotations", [pilot.resources / "ingest"], "annotated videos", annotated))
     for encoder in config.features.encoders:
         place = pilot.results if encoder.kind == "trained_clip" else pilot.resources
         root = place / "features" / encoder.name
@@ -79,6 +83,11 @@ def disk(config: Config, items: Items, pilot: Pilot) -> list[Disk]:
     return [*found, Disk("models, checkpoints, metrics", float(rest), "nothing: as in the pilot")]
 
 
+def is_tar(file: str) -> bool:
+    """Whether it is one of frames."""
+    return file.endswith(".tar")
+
+
 def frames_at_peak(
     planned: Sequence[PlannedJob], amounts: Sequence[float], made: Schedule, a_video: float
 ) -> float:
@@ -93,12 +102,7 @@ def frames_at_peak(
     changes = []
     for position, job in enumerate(planned):
         if job.name.rule == "extract_frames":
-            of_tar = [
-                made.ends[user]
-                for file in job.outputs
-                if file.endswith(".tar")
-                for user in users.get(file, [])
-            ]
+            of_tar = [made.ends[user] for file in job.outputs if is_tar(file) for user in users.get(file, [])]
             size = amounts[position] * a_video
             changes += [(made.starts[position], size), (max([made.ends[position], *of_tar]), -size)]
     peak = now = 0.0

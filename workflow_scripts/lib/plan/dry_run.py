@@ -1,6 +1,7 @@
 """The jobs of a configuration, as Snakemake itself plans them. The one module of the library that calls Snakemake."""
 
 import logging
+from math import inf
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -68,4 +69,10 @@ class _Jobs(logging.Handler):
 def _planned(record: logging.LogRecord) -> PlannedJob:
     file = PurePath(record.benchmark) if record.benchmark else None
     path = PurePath(*file.parts[BENCHMARKS_AND_RUN:]) if file else PurePath(record.rule_name)
-    return PlannedJob(job_name(path), tuple(record.input), tuple(record.output), measured=file is not None)
+    return PlannedJob(
+        job_name(path),
+        tuple(record.input),
+        tuple(record.output),
+        measured=file is not None,
+        priority=inf if record.priority == "highest" else record.priority,
+    )

@@ -14,12 +14,13 @@ from workflow_scripts.lib.plan.scaling import SCALING, Name, Work
 @dataclass(frozen=True)
 class PlannedJob:
     """A job that Snakemake plans. `measured`: whether its rule writes a benchmark file; those that write a line of
-    configuration have none, and take no time worth telling."""
+    configuration have none, and take no time worth telling. `priority`: jobs of a higher one are started first."""
 
     name: Name
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     measured: bool
+    priority: float = 0
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from workflow_scripts.lib.command import CPU_TIME
 from workflow_scripts.lib.config import (
     CaptionerConfig,
     ClipConfig,
     Config,
     RetrievalConfig,
+    freeze,
     freeze_named,
     load_section,
 )
@@ -24,7 +24,8 @@ from workflow_scripts.lib.files import read_json
 from workflow_scripts.lib.nested import differing
 from workflow_scripts.lib.plan.items import Items, corpus_items, total
 from workflow_scripts.lib.plan.scaling import SCALING, Name, Work, job_name
-from workflow_scripts.lib.report.benchmarks import benchmark_rows
+from workflow_scripts.lib.report.benchmarks import benchmark_rows, log_of
+from workflow_scripts.lib.status.progress import EPOCH, is_taken_up, logged
 from workflow_scripts.lib.status.record import run_file
 
 FROZEN = {
@@ -77,7 +78,7 @@ class Pilot:
     @cached_property
     def held(self) -> dict[str, tuple[int, int]]:
         """Cores and GPUs that a job of each rule held."""
-        return {rule["name"]: (rule["threads"], rule["gpus"]) for rule in self.diary["rules"]}
+        return {rule["name"]: (rule["cores"], rule["gpus"]) for rule in self.diary["rules"]}
 
     # A pilot's own sections, as far as its stages are on: what scaling.Work asks for.
     @cached_property
@@ -114,11 +115,23 @@ class Pilot:
             name = job_name(file.relative_to(folder))
             if name.rule not in SCALING or (name.shard or 0) >= len(self.shards):
                 continue
-            for row in benchmark_rows(file):
+            share = self._share_done(name.rule, log_of(file, folder))
+            for row in benchmark_rows(file, folder) if share else []:
                 if row["seconds"] == row["seconds"]:
-                    log = self.root / "logs" / self.run / file.relative_to(folder).with_suffix(".log")
-                    cpu_s = _cpu_time(log, otherwise=row["cpu_seconds"])
-                    yield Measured(name, self.amount(name), row["seconds"], cpu_s)
+                    yield Measured(name, share * self.amount(name), row["seconds"], row["cpu_seconds"])
+
+    @cached_property
+    def taken_up(self) -> list[str]:
+        """Trainings that went on from a checkpoint: how much of them was measured is not known."""
+        logs = self.root / "logs" / self.run
+        return [rule for rule in EPOCH if is_taken_up(logs / f"{rule}.log")]
+
+    def _share_done(self, rule: str, log: Path) -> float:
+        """By the attempt that was measured: what an earlier one had done, it only took up. 0 where that is not known."""
+        if rule in self.taken_up:
+            return 0.0
+        made = logged(rule, log, {})
+        return 1 - made.before / made.total if made else 1.0
 
 
 def read_pilot(benchmarks: Path) -> Pilot:
@@ -139,7 +152,7 @@ def read_pilot(benchmarks: Path) -> Pilot:
         failures = Counter(_failed(events))
         shards = corpus_items(root / "resources" / diary["corpus"], diary["shards"])
         pilot = Pilot(root, folder.name, diary["corpus"], shards, diary, failures)
-        _ = pilot.held  # told here, if it is not in the file
+        _ = pilot.held, diary["executor"]  # told here, if it is not in the file
         return pilot
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -150,26 +163,27 @@ def read_pilot(benchmarks: Path) -> Pilot:
 
 def differences(pilot: Pilot, config: Config) -> Iterator[str]:
     """Settings of the stages that a configuration has other than the pilot, but for those that are reckoned with."""
-    for name, section in FROZEN.items():
-        stage, file = getattr(config, section.partition(".")[0]), pilot.frozen(name)
-        if file.is_file() and getattr(stage, "enabled", True):
+    for section, file, text in _frozen_then_and_now(pilot, config):
+        if file.is_file():
             then = yaml.safe_load(file.read_text(encoding="utf-8"))
-            now = yaml.safe_load(freeze_named(config, name))
-            for key, was, here in differing(then, now, section):
+            for key, was, here in differing(then, yaml.safe_load(text), section):
                 if key.rpartition(".")[2] not in FOLLOWED:
                     yield f"{key} was {was!r} in the pilot {pilot.run} and is {here!r} here"
+
+
+def _frozen_then_and_now(pilot: Pilot, config: Config) -> Iterator[tuple[str, Path, str]]:
+    """Where a section stands, the pilot's file of it, and what the configuration would write there."""
+    for name, section in FROZEN.items():
+        if getattr(getattr(config, section.partition(".")[0]), "enabled", True):
+            yield section, pilot.frozen(name), freeze_named(config, name)
+    for encoder in config.features.encoders:
+        if encoder.kind != "imported":
+            place = pilot.results if encoder.kind == "trained_clip" else pilot.resources
+            file = place / "features" / encoder.name / "encoder.yaml"
+            yield f"features.encoders.{encoder.name}", file, freeze(encoder)
 
 
 def _failed(events: list[dict]) -> Iterator[str]:
     """The rule of every job that came to no end at first."""
     rules = {event["id"]: event["rule"] for event in events if event["event"] == "start"}
     return (rules[event["id"]] for event in events if event["event"] == "fail")
-
-
-def _cpu_time(log: Path, otherwise: float) -> float:
-    """As the step's own processes tell at the end of its log; Snakemake's samples miss the last half minute of a job."""
-    try:
-        told = CPU_TIME.findall(log.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        told = []
-    return sum(map(float, told)) if told else otherwise

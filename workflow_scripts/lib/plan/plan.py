@@ -6,13 +6,14 @@ from pathlib import Path
 
 from workflow_scripts.lib.config import Config
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.plan.disk import Disk, disk, frame_bytes, frames_at_peak
+from workflow_scripts.lib.plan.disk import Disk, disk, frame_bytes, frames_at_peak, is_tar
 from workflow_scripts.lib.plan.estimate import Costs, Job, PlannedJob, estimate
 from workflow_scripts.lib.plan.items import Items, planned_items
 from workflow_scripts.lib.plan.pilot import Pilot, differences
 from workflow_scripts.lib.plan.scaling import SCALING, Name
 from workflow_scripts.lib.plan.schedule import Schedule, Task, schedule
 from workflow_scripts.lib.plan.summary import HOUR, Plan, Prices, RulePlan, Wall
+from workflow_scripts.lib.plan.timeline import cores_held
 
 MONTH_H = 365.25 * 24 / 12
 GB = 1e9
@@ -49,8 +50,8 @@ def make_plan(
         frames=frames,
         wall=wall,
         cost=None,
-        warnings=[*_warnings(rules, pilots, config)],
-        timeline=_timeline(jobs, made) if made else [],
+        warnings=[*dict.fromkeys(_warnings(rules, pilots, config))],  # a rule's variants say the same
+        timeline=_timeline(jobs, made) if made else {},
     )
     return replace(plan, cost=_cost(plan, prices) if prices else None)
 
@@ -89,7 +90,7 @@ def _rule(kind: Name, jobs: list[Job], costs: Costs | None) -> RulePlan:
 
 def _tasks(planned: Sequence[PlannedJob], jobs: Sequence[Job]) -> list[Task]:
     """Jobs without a known time take none here: the time told is then one without them."""
-    makers = {file: position for position, job in enumerate(planned) for file in job.outputs}
+    makers = _makers(planned)
     return [
         Task(
             job.name.rule,
@@ -97,9 +98,15 @@ def _tasks(planned: Sequence[PlannedJob], jobs: Sequence[Job]) -> list[Task]:
             job.cores,
             job.gpus,
             tuple({makers[file] for file in one.inputs if file in makers}),
+            one.priority,
         )
         for one, job in zip(planned, jobs, strict=True)
     ]
+
+
+def _makers(planned: Sequence[PlannedJob]) -> dict[str, int]:
+    """By file, the position of the job that makes it."""
+    return {file: position for position, job in enumerate(planned) for file in job.outputs}
 
 
 def _wall(jobs: Sequence[Job], made: Schedule, cores: int, gpus: int) -> Wall:
@@ -122,11 +129,33 @@ def _frames(
     a_video = frame_bytes(pilot)
     if a_video is None:
         return Disk("frames", None, "videos")
-    if config.frames.keep or made is None or any(job.wall_s is None for job in jobs):
+    if config.frames.keep or made is None or not _tars_are_timed(planned, jobs):
         what = "frames" if config.frames.keep else "frames (at most: removed after their use)"
         return Disk(what, items.all_videos * a_video, "videos")
     amounts = [job.amount for job in jobs]
-    return Disk("frames at the peak", frames_at_peak(planned, amounts, made, a_video), "jobs at a time")
+    what = "frames at the peak"
+    if any(job.wall_s is None for job in jobs):
+        what += " (if the unknown steps took no time)"
+    return Disk(what, frames_at_peak(planned, amounts, made, a_video), "jobs at a time")
+
+
+def _tars_are_timed(planned: Sequence[PlannedJob], jobs: Sequence[Job]) -> bool:
+    """Whether the time is known of every job that makes or uses a tar of frames, and of all that these wait for."""
+    makers = _makers(planned)
+    waiting = [
+        position
+        for position, job in enumerate(planned)
+        if any(is_tar(file) for file in (*job.inputs, *job.outputs))
+    ]
+    seen = set(waiting)
+    while waiting:
+        position = waiting.pop()
+        if jobs[position].wall_s is None:
+            return False
+        before = {makers[file] for file in planned[position].inputs if file in makers} - seen
+        seen |= before
+        waiting += before
+    return True
 
 
 def _cost(plan: Plan, prices: Prices) -> dict[str, float] | None:
@@ -150,23 +179,37 @@ def _warnings(rules: list[RulePlan], pilots: Sequence[Pilot], config: Config) ->
         )
     for pilot in pilots:
         yield from differences(pilot, config)
+        if "ray" in (pilot.diary["executor"], config.frames.executor):
+            yield (
+                "extract_frames: with `frames.executor: ray` a job only waits for Ray's machines, in the pilot "
+                f"{pilot.run} or here; its cores, CPU time and cost are not those of the decoding"
+            )
+        for rule in pilot.taken_up:
+            yield (
+                f"{rule} went on from a checkpoint in the pilot {pilot.run}: its time there is of a part of it, and is left"
+                " out; a pilot in one go measures it"
+            )
         for rule, count in pilot.failures.items():
             yield (
                 f"{rule} failed {count}x in the pilot {pilot.run}: a job that was tried again is measured by its last "
-                "attempt alone, which may be only a part of it"
+                "attempt alone"
             )
-    held = {rule for pilot in pilots for rule in pilot.held}
     for rule in rules:
-        if rule.unit and not rule.unknown and rule.rule not in held:
+        held = {pilot.held[rule.rule] for pilot in pilots if rule.rule in pilot.held}
+        if len(held) > 1:
+            yield (
+                f"{rule.rule} held other cores or GPUs in one pilot than in another; its times are taken together, and "
+                f"count for {rule.cores} cores and {rule.gpus} GPUs a job"
+            )
+        if rule.unit and not rule.unknown and not held:
             yield (
                 f"{rule.rule}: the pilot's last call of snakemake did not plan it, so the cores that it held are not "
                 "known; taken for one"
             )
 
 
-def _timeline(jobs: Sequence[Job], made: Schedule) -> list[tuple[str, float, float, int]]:
-    return [
-        (job.name.rule, made.starts[place] / HOUR, made.ends[place] / HOUR, job.cores)
-        for place, job in enumerate(jobs)
-        if job.wall_s
-    ]
+def _timeline(jobs: Sequence[Job], made: Schedule) -> dict[str, list[float]]:
+    timed = zip(jobs, made.starts, made.ends, strict=True)
+    return cores_held(
+        [(job.name.rule, start, end, job.cores) for job, start, end in timed if job.wall_s], made.seconds
+    )

@@ -1,4 +1,4 @@
-"""When jobs run on given machines: list scheduling, those on the longest chain first."""
+"""When jobs run on given machines: list scheduling, by priority, then those on the longest chain first."""
 
 import heapq
 from collections import defaultdict
@@ -10,13 +10,14 @@ from workflow_scripts.lib.errors import UserError
 
 @dataclass(frozen=True)
 class Task:
-    """A job: its time, what it holds meanwhile, and the tasks (positions in the list) that it waits for."""
+    """A job: its time, what it holds meanwhile, the tasks (positions in the list) that it waits for, and its priority."""
 
     name: str
     seconds: float
     cores: int
     gpus: int
     after: tuple[int, ...]
+    priority: float = 0
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Schedule:
 
 
 def schedule(tasks: Sequence[Task], cores: int, gpus: int) -> Schedule:
-    """Start, whenever cores and GPUs are free, the waiting task with the longest chain behind it that finds room.
+    """Start, whenever cores and GPUs are free, of the waiting tasks that find room the one with the longest chain behind it
+    among those of the highest priority.
 
     Cores and GPUs are those of all machines together: that a job must find its own on one machine is left out.
     UserError when a task needs more than there is.
@@ -47,13 +49,14 @@ def schedule(tasks: Sequence[Task], cores: int, gpus: int) -> Schedule:
     behind, followers = _chains(tasks)
     waiting_for = [len(set(task.after)) for task in tasks]
     # Tasks that hold the same find room or do not, all of them: a queue for each such kind.
-    ready: defaultdict[tuple[int, int], list[tuple[float, int]]] = defaultdict(list)
+    ready: defaultdict[tuple[int, int], list[tuple[float, float, int]]] = defaultdict(list)
     starts, ends = [0.0] * len(tasks), [0.0] * len(tasks)
     running: list[tuple[float, int]] = []
     free, now = [cores, gpus], 0.0
 
     def make_ready(task: int) -> None:
-        heapq.heappush(ready[tasks[task].cores, tasks[task].gpus], (-behind[task], task))
+        order = (-tasks[task].priority, -behind[task], task)
+        heapq.heappush(ready[tasks[task].cores, tasks[task].gpus], order)
 
     for task, count in enumerate(waiting_for):
         if not count:
@@ -63,7 +66,7 @@ def schedule(tasks: Sequence[Task], cores: int, gpus: int) -> Schedule:
             kind for kind, queue in ready.items() if queue and kind[0] <= free[0] and kind[1] <= free[1]
         ]:
             kind = min(fitting, key=lambda kind: ready[kind][0])
-            _, task = heapq.heappop(ready[kind])
+            *_, task = heapq.heappop(ready[kind])
             starts[task], ends[task] = now, now + tasks[task].seconds
             free = [free[0] - kind[0], free[1] - kind[1]]
             heapq.heappush(running, (ends[task], task))

@@ -69,8 +69,8 @@ class Plan:
     wall: Wall | None
     cost: dict[str, float] | None
     warnings: list[str]
-    timeline: list[tuple[str, float, float, int]]
-    """Rule, start, end (hours) and cores of every job with a time, for drawing."""
+    timeline: dict[str, list[float]]
+    """By step, the cores held in each of so many equal parts of the wall time."""
 
     @property
     def unknown(self) -> list[str]:

@@ -1,10 +1,12 @@
-"""What every rule cost, from Snakemake's benchmark files."""
+"""What every rule cost, from Snakemake's benchmark files and the ends of logs."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+
+from workflow_scripts.lib.command import CPU_TIME
 
 COLUMNS = {"s": "seconds", "cpu_time": "cpu_seconds", "max_rss": "peak_mib"}
 
@@ -36,7 +38,7 @@ def rule_costs(folder: Path, rules: Collection[str], shards: int) -> list[RuleCo
         for file in sorted(Path(folder).rglob("*.tsv"))
         if _rule_of(file, folder) in rules and not (file.stem.isdigit() and int(file.stem) >= shards)
     ]
-    jobs = [{"rule": _rule_of(file, folder), **row} for file in files for row in benchmark_rows(file)]
+    jobs = [{"rule": _rule_of(file, folder), **row} for file in files for row in benchmark_rows(file, folder)]
     if not jobs:
         return []
     costs = []
@@ -56,7 +58,13 @@ def _rule_of(file: Path, folder: Path) -> str:
     return file.relative_to(folder).parts[0].removesuffix(".tsv")
 
 
-def benchmark_rows(file: Path) -> list[dict]:
+def benchmark_rows(file: Path, run: Path | None = None) -> list[dict]:
+    """`seconds`, `cpu_seconds` and `peak_mib` of every time that a job was measured; NaN for what was not.
+
+    With `run`, the folder of the run's benchmark files, CPU time is what the job's processes tell at the end of its log, in
+    `logs/<run>` beside `benchmarks-out/<run>`: Snakemake's samples miss the last half minute of a job, and processes on
+    other nodes.
+    """
     try:
         table = pd.read_csv(file, sep="\t")
     except pd.errors.EmptyDataError:
@@ -66,7 +74,24 @@ def benchmark_rows(file: Path) -> list[dict]:
     numbers = (
         table.reindex(columns=list(COLUMNS)).apply(pd.to_numeric, errors="coerce").rename(columns=COLUMNS)
     )
-    return numbers.astype(float).to_dict("records")
+    rows = numbers.astype(float).to_dict("records")
+    if run is not None and len(rows) == 1:
+        rows[0]["cpu_seconds"] = _cpu_time(file, run, otherwise=rows[0]["cpu_seconds"])
+    return rows
+
+
+def log_of(file: Path, run: Path) -> Path:
+    """Of the job that left this benchmark file in that folder of its run."""
+    run = Path(run).absolute()
+    return run.parents[1] / "logs" / run.name / file.absolute().relative_to(run).with_suffix(".log")
+
+
+def _cpu_time(file: Path, run: Path, otherwise: float) -> float:
+    try:
+        told = CPU_TIME.findall(log_of(file, run).read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        told = []
+    return sum(map(float, told)) if told else otherwise
 
 
 def _known(value: float) -> float | None:

@@ -34,10 +34,15 @@ def collect(
     """Corpus and frames counted from their tables, features from their meta files, and the metrics files of `stages`
     ({stage: file}).
 
-    A stage's own provenance moves to `provenance.<stage>`; a stage that is off is absent, and so are `frames` where
+    A stage's own provenance moves to `provenance.<stage>`, that of its training, where another command evaluates it, to
+    `provenance.<stage> training`; a stage that is off is absent, and so are `frames` where
     there are no videos. Reads a shard at a time. UserError when a file is missing or not what it should be.
     """
     files = {name: _stage_file(path) for name, path in stages.items()}
+    records = {name: found.pop("provenance", {}) for name, found in files.items()}
+    for name, found in files.items():
+        if trained := found.get("training", {}).pop("provenance", None):
+            records[f"{name} training"] = trained
     inputs = [*stages.values(), problems]
     found = {"corpus": corpus_metrics(corpus, shards, problems)}
     if frames:
@@ -46,11 +51,8 @@ def collect(
     return {
         **found,
         "features": feature_metrics(features, benchmarks),
-        **{name: {key: found[key] for key in found if key != "provenance"} for name, found in files.items()},
-        "provenance": {
-            **provenance(inputs=inputs, seed=seed),
-            **{name: found.get("provenance", {}) for name, found in files.items()},
-        },
+        **files,
+        "provenance": {**provenance(inputs=inputs, seed=seed), **records},
     }
 
 

@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from workflow_scripts.lib.config import ReportConfig
 from workflow_scripts.lib.frames.moments import frames_in_moment
-from workflow_scripts.lib.report import captions, clip, examples, fonts, numbers, retrieval, sections
+from workflow_scripts.lib.plan.summary import Plan
+from workflow_scripts.lib.report import captions, clip, examples, fonts, numbers, plans, retrieval, sections
 from workflow_scripts.lib.report.benchmarks import rule_costs
 from workflow_scripts.lib.report.curves import draw_curves
 from workflow_scripts.lib.report.media import Media, Video
@@ -30,11 +31,12 @@ def build_page(
     media: Media,
     benchmarks: Path,
     rules: Sequence[str],
+    plan: Plan | None = None,
 ) -> str:
     """The whole page.
 
     `metrics` decides which stages are on; files of others in `results` are not looked at. `rules` are those of
-    the workflow, whose cost is told.
+    the workflow, whose cost is told, beside what the `plan` of the run told of it.
 
     UserError when tables and results do not belong together or a file cannot be read.
     """
@@ -54,6 +56,7 @@ def build_page(
         "reasons": sections.failure_table(metrics.get("frames")),
         "failures": media.failures(FAILURES),
         "costs": costs,
+        "planned": {**plans.section(plan), "seconds": plans.planned_seconds(plan)} if plan else None,
         "provenance": sections.provenance_table(metrics["provenance"]),
     }
     return render(context)
@@ -95,6 +98,7 @@ def _retrieval(config: ReportConfig, found: dict, results: Path, media: Media) -
         "reverse": retrieval.video_to_text(found),
         "by_moment": retrieval.moment_table(found),
         "split": split,
+        "cut": (found.get(split) or {}).get("captions_cut"),
         "baselines": split == "test" and bool(found.get("baselines")),
         "intervals": any(
             cell["interval"] for group in groups for row in group["rows"] for cell in row["cells"]

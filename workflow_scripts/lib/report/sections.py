@@ -36,7 +36,7 @@ def provenance_table(provenance: dict[str, Any]) -> dict:
     stages = {
         name: found
         for name, found in provenance.items()
-        if name in ("clip", "retrieval", "captioner") and found
+        if name in ("clip", "retrieval", "captioner training", "captioner") and found
     }
     packages: dict[str, set[str]] = {}
     for record in (provenance, *stages.values()):

@@ -19,6 +19,7 @@ from workflow_scripts.lib.features.reader import FeatureReader, open_features
 from workflow_scripts.lib.retrieval.model import GMMFormerConfig
 from workflow_scripts.lib.retrieval.pooling import make_unit_rows, pool_video
 
+COUNTED = 10_000  # captions whose lengths are looked at together
 VISUAL_KINDS: dict[str, Kind] = {"embeddings": "video", "tokens": "token"}
 
 
@@ -35,6 +36,22 @@ def read_splits(
     for name, split in splits.items():
         print(f"{name}: {split.video_count} videos, {len(split)} captions", flush=True)
     return splits
+
+
+def count_cut(name: str, split: CaptionTable, texts: FeatureReader, max_desc_l: int) -> int:
+    """Captions of the split with more tokens than are read of one; said in the log, if there are any."""
+    cut = 0
+    for first in range(0, len(split), COUNTED):
+        some = slice(first, first + COUNTED)
+        lengths = map(len, texts.take(split.videos(some), split.captions(some)))
+        cut += sum(length > max_desc_l for length in lengths)
+    if cut:
+        print(
+            f"{name}: {cut} of {len(split)} captions have more than {max_desc_l} tokens, and are read up to there"
+            " (retrieval.max_desc_l)",
+            flush=True,
+        )
+    return cut
 
 
 class VideoPart(NamedTuple):

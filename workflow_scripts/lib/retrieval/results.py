@@ -13,7 +13,7 @@ from workflow_scripts.lib.features.keys import Keys
 from workflow_scripts.lib.features.reader import open_features
 from workflow_scripts.lib.files import whole_file
 from workflow_scripts.lib.retrieval.baselines import BASELINES, zero_shot_features
-from workflow_scripts.lib.retrieval.data import read_splits, visual_reader
+from workflow_scripts.lib.retrieval.data import count_cut, read_splits, visual_reader
 from workflow_scripts.lib.retrieval.evaluate import Retrieved, retrieve, retrieve_zero_shot
 from workflow_scripts.lib.retrieval.metrics import (
     intervals,
@@ -69,6 +69,7 @@ def evaluate(
         ratios = moment_ratios(split, tables) if tables else np.full(len(split), np.nan)
         ours = retrieve(model, split, videos, texts, config.clip_weight, both=True)
         metrics[name] = results(ours, split, ratios, config.bootstrap, seed)
+        metrics[name]["captions_cut"] = count_cut(name, split, texts, model.config.max_desc_l)
         print(f"{name}: {_sentence(metrics[name])}", flush=True)
         found = {
             baseline: retrieve_zero_shot(baseline, split, zero_shot, device, both=name == "test")

@@ -74,15 +74,17 @@ class Left:
 
 
 def rule_left(run: Run, rule: Rule, rule_pace: Pace | None, now: float) -> Left:
-    """Of all its jobs that are not finished, as many side by side as so far in this run."""
-    active = run.jobs_of(rule.name, "running", "queued")
+    """Of all its jobs that are not finished, as many side by side as so far in this run; on a cluster, as many as now."""
+    active = run.jobs_of(rule.name, "running")
     waiting = jobs_left(run, rule) - len(active)
+    if not active and run.jobs_of(rule.name, "queued"):
+        return Left(None, "in the cluster's queue")
     running = [job_seconds_left(run, job, rule_pace, now) for job in active]
     if rule_pace is None and (waiting or None in running):
         return Left(None, "no finished job to go by")
     if None in running and not waiting:
         return Left(None, "longer than others took")
-    at_once = run.most_at_once[rule.name] or rule.at_once
+    at_once = run.most_at_once[rule.name] or len(active) or rule.at_once
     seconds = _makespan([left or 0.0 for left in running], waiting, rule_pace, at_once)
     return Left(seconds, by_earlier_run=bool(waiting) and not rule_pace.of_this_run)
 

@@ -110,7 +110,6 @@ def _rule(run: Run, rule: Rule, rule_pace: Pace | None, now: float) -> RuleStatu
 
 
 def _job(run: Run, job: Job, rule_pace: Pace | None, now: float) -> JobStatus:
-    is_broken = job.state in ("failed", "cut off")
     made = progress(job, run.plan["epochs"])
     line = (error_line if job.state == "failed" else last_line)(job.log) if job.log and job.has_log else ""
     end = now if job.ended is None else job.ended
@@ -118,7 +117,7 @@ def _job(run: Run, job: Job, rule_pace: Pace | None, now: float) -> JobStatus:
         job=job.name,
         state=job.state,
         seconds=None if job.state == "cut off" else end - job.started,
-        seconds_left=None if is_broken else job_seconds_left(run, job, rule_pace, now),
+        seconds_left=job_seconds_left(run, job, rule_pace, now) if job.state == "running" else None,
         progress=f"{made.done:g} of {made.total:g} {made.unit}" if made else None,
         log=job.log,
         line=line,

@@ -1,4 +1,4 @@
-"""How far a running job is, by its log: videos decoded, frames and captions encoded, epochs trained."""
+"""How far a job is, by its log: videos decoded, frames and captions encoded, captions generated, epochs trained."""
 
 import math
 import re
@@ -17,9 +17,14 @@ EPOCH = {
 """How the trainings say that so many epochs are done; that of open_clip_train counts from 0, with a part of the next."""
 EPOCH["train_captioner_stage2"] = EPOCH["train_captioner_stage1"]
 
-EXTRACTIONS = {"extract_frames", "extract_video_features", "extract_text_features"}
-VIDEOS = re.compile(
-    r"^(?P<done>\d+) of (?P<total>\d+) (?P<unit>videos|clips|frames|captions)(?P<before> are done already)?",
+TAKEN_UP = re.compile(
+    r"^(resuming behind epoch|going on from the (checkpoint|copy)|continuing from) ", re.MULTILINE
+)
+"""How they say that they were begun before."""
+
+COUNTING = {"extract_frames", "extract_video_features", "extract_text_features", "generate_captions"}
+COUNTED = re.compile(
+    r"^(?P<done>\d+) of (?P<total>\d+) (?P<unit>videos|clips|frames|captions|moments)(?P<before> are done already)?",
     re.MULTILINE,
 )
 
@@ -41,17 +46,25 @@ class Progress:
 
 def progress(job: Job, epochs: dict[str, int]) -> Progress | None:
     """Of a job that has begun its log; `epochs`: by rule, what the configuration asks for. None: it does not tell."""
-    if not job.log or not job.has_log:
-        return None
-    if job.rule in EXTRACTIONS:
-        return _extracted(log_edges(job.log))
-    if job.rule in EPOCH and job.rule in epochs:
-        return _epochs(EPOCH[job.rule], log_edges(job.log), epochs[job.rule])
+    return logged(job.rule, job.log, epochs) if job.log and job.has_log else None
+
+
+def logged(rule: str, log: str | Path, epochs: dict[str, int]) -> Progress | None:
+    """The same of any log of a rule's job."""
+    if rule in COUNTING:
+        return _counted(log_edges(log))
+    if rule in EPOCH and rule in epochs:
+        return _epochs(EPOCH[rule], log_edges(log), epochs[rule])
     return None
 
 
-def _extracted(text: str) -> Progress | None:
-    found = list(VIDEOS.finditer(text))
+def is_taken_up(log: str | Path) -> bool:
+    """Whether a training has gone on from a checkpoint, by its log."""
+    return TAKEN_UP.search(log_edges(log)) is not None
+
+
+def _counted(text: str) -> Progress | None:
+    found = list(COUNTED.finditer(text))
     if not found:
         return None
     before = next((float(match["done"]) for match in found if match["before"]), 0.0)

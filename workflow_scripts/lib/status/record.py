@@ -58,6 +58,7 @@ def _plan(workflow: Any, config: Config) -> dict[str, Any]:
         "corpus": config.corpus.name,
         "shards": config.corpus.shards,
         "epochs": _epochs(config),
+        "executor": config.frames.executor,
         "rules": [
             {
                 "name": rule.name,
@@ -66,7 +67,8 @@ def _plan(workflow: Any, config: Config) -> dict[str, Any]:
                 "to_run": to_run[rule.name],
                 "retries": rule.restart_times,
                 "at_once": _at_once(one[rule.name], workflow.scheduler.global_resources),
-                "threads": one[rule.name].threads,
+                # of all nodes together, as `gpu` is
+                "cores": one[rule.name].threads * one[rule.name].resources.get("nodes", 1),
                 "gpus": one[rule.name].resources.get("gpu", 0),
             }
             for rule in workflow.rules

@@ -6,10 +6,15 @@ import os
 import platform
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from workflow_scripts.lib.command import BEGUN
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.status.record import log_time, run_file
+
+HEAD = 4096  # characters of a log, of which its first line is one
 
 
 @dataclass
@@ -23,6 +28,7 @@ class Job:
     benchmark: str | None
     local: bool
     started: float
+    """On a cluster: when it was submitted, as long as it has not begun its log, and then when it began."""
     state: str = "running"
     """`queued` (given to the cluster, and its log not begun), `running`, `done`, `failed`, `waiting` (failed, and
     to be tried again) or `cut off` (running when the run was killed)."""
@@ -49,7 +55,7 @@ class Rule:
     to_run: int
     retries: int
     at_once: int
-    threads: int
+    cores: int
     gpus: int
 
 
@@ -65,7 +71,7 @@ class Run:
     """When the last line of the diary was written."""
     jobs: dict[int, Job] = field(default_factory=dict)
     most_at_once: Counter[str] = field(default_factory=Counter)
-    """By rule: as many jobs as ran at the same time so far."""
+    """By rule: as many jobs as ran at the same time so far, of those that no cluster may have let wait."""
 
     @property
     def goes_on(self) -> bool:
@@ -130,8 +136,9 @@ def _replay(plan: dict, events: list[dict], alive: bool | None) -> Run:
             job = Job(**{name: event[name] for name in fields}, started=time)
             job.failures = before.failures if before else 0
             run.jobs[key] = job
-            active[job.rule].add(key)
-            run.most_at_once[job.rule] = max(run.most_at_once[job.rule], len(active[job.rule]))
+            if job.local:
+                active[job.rule].add(key)
+                run.most_at_once[job.rule] = max(run.most_at_once[job.rule], len(active[job.rule]))
         elif job := run.jobs.get(key):
             active[job.rule].discard(key)
             job.ended = time
@@ -163,9 +170,18 @@ def _settle(run: Run) -> None:
     """Tell apart what the events alone do not."""
     retries = {rule.name: rule.retries for rule in run.rules}
     for job in run.jobs.values():
+        if not job.local and job.state != "done" and job.has_log:
+            job.started = _begun(job.log) or job.started
         if job.state == "failed" and run.goes_on and job.failures <= retries.get(job.rule, 0):
             job.state = "waiting"
         elif job.state == "running" and not run.goes_on:
             job.state = "cut off"
         elif job.state == "running" and not job.local and not job.has_log:
             job.state = "queued"
+
+
+def _begun(log: str) -> float | None:
+    """When the command began that writes this log; None where it has not got so far."""
+    with Path(log).open(encoding="utf-8", errors="replace") as handle:
+        found = BEGUN.search(handle.read(HEAD))
+    return datetime.fromisoformat(found[1]).timestamp() if found else None

@@ -1,5 +1,6 @@
 """The overview of a run as plain text that fits 100 columns."""
 
+import platform
 from collections.abc import Iterator
 from datetime import datetime
 from io import StringIO
@@ -31,11 +32,15 @@ def as_text(overview: Overview) -> str:
 def _head(overview: Overview) -> Iterator[str]:
     since = datetime.fromtimestamp(overview.started).strftime("%Y-%m-%d %H:%M:%S")
     spent, where = duration(overview.seconds), f"process {overview.pid} on {overview.host}"
+    here = overview.host == platform.node()
+    unsure = (
+        "" if here else f" (where locks of {overview.host} are not seen here, it may be alive: ask there)"
+    )
     told = {
         "running": f"running for {spent} (since {since}; {where})",
         "done": f"done in {spent} (begun {since})",
         "failed": f"ended without being done, after {spent} (begun {since}); start it again to go on",
-        "killed": f"killed after {spent} or later (begun {since}); start it again to go on",
+        "killed": f"killed after {spent} or later (begun {since}); start it again to go on{unsure}",
         "unknown": f"begun {since}; only its machine can tell whether it goes on ({where})",
     }
     yield f"Run {overview.run}: {told[overview.state]}"

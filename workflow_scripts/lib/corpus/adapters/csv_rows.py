@@ -1,9 +1,15 @@
 """The `csv` format: one row a caption; the rows of a video follow each other.
 
+    video,caption,lang,split,start_s,end_s
+    강아지.mp4,A dog catches a ball.,en,train,0,4.5
+    강아지.mp4,강아지가 공을 잡는다.,ko,train,0,4.5
+    강아지.mp4,"It lies down, and sleeps.",en,train,4.5,12
+
 The first line names the columns, in any order and case: `video` (path under the root) and `caption`; and if there
 are,
 
-- `lang` (or `language`) of the caption, `start_s` and `end_s`, the captioned moment;
+- `lang` (or `language`) of the caption (default: the first of `corpus.languages`), `start_s` and `end_s`, the captioned
+  moment (default: the whole video);
 - of the video: `split`; `clip_start_s` and `clip_end_s`, the clip inside its file; `id`, its own name (default: the
   path); `source`, the id of the longer video that it was cut from (default: the file); `duration_s`.
 

@@ -1,5 +1,8 @@
 """The `jsonl` format: one JSON object a line, and each is a video with its captions.
 
+    {"video": "a.mp4", "split": "train", "captions": [{"text": "A dog runs.", "lang": "en", "start_s": 0, "end_s": 4.5}]}
+    {"video": "b.mp4", "caption": "A hand stacks three cups."}
+
 - `video`, the path under the root, and either `caption` (a text) or `captions`: a list of texts, or of objects with
   `text` and, if there are, `lang` (or `language`), `start_s` and `end_s` (the captioned moment) and `attributes`
   (words that a right caption holds, by kind).

@@ -9,6 +9,7 @@ from open_clip.hf_model import HFTextEncoder
 from open_clip.model import get_model_preprocess_cfg
 from torch import Tensor, nn
 
+from workflow_scripts.lib.clip.models import check_activation
 from workflow_scripts.lib.config import EncoderConfig
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.encoders import preprocessing
@@ -60,6 +61,8 @@ class OpenClipEncoder:
                 f"encoder '{config.name}': `pretrained` ({config.pretrained}) goes with the name of a built-in model;"
                 f" {model} has weights of its own"
             )
+        if config.pretrained is not None:
+            check_activation(model, config.pretrained, f"encoder '{config.name}'")
         try:
             self.model, _, transform = open_clip.create_model_and_transforms(
                 model, pretrained=config.pretrained, require_pretrained=True
