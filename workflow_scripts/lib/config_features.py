@@ -11,6 +11,13 @@ from workflow_scripts.lib.config_types import Count, Name, Positive, Section, Te
 
 Side = Literal["video", "text"]
 
+# Settings of an import that not every format knows, and the formats that do.
+IMPORT_SETTINGS = {
+    "captions": ["webvid_pt"],
+    "visual": ["bigfile", "hdf5"],
+    "queries": ["bigfile", "hdf5"],
+}
+
 
 class EncoderConfig(Section):
     """One frozen image-text encoder and what to keep of it."""
@@ -91,9 +98,10 @@ class ImportedEncoder(Section):
     """Folder name, and what `retrieval.encoder` refers to."""
     kind: Literal["imported"]
     """Nothing is encoded: the features are brought into the layout of all others."""
-    format: Literal["webvid_pt", "bigfile", "hdf5"]
+    format: Literal["webvid_pt", "bigfile", "hdf5", "sharded"]
     """`webvid_pt`: WebVid's torch files. `bigfile`: the folders that the original GMMFormer code reads, FeatureData with a
-    BigFile and TextData. `hdf5`: the same with an HDF5, one dataset a video, in place of the BigFile."""
+    BigFile and TextData. `hdf5`: the same with an HDF5, one dataset a video, in place of the BigFile. `sharded`: the same
+    with many HDF5s, of videos and of texts, and a manifest or meta file of each."""
     source: Path
     """Folder of the features."""
     captions: Path | None = None
@@ -113,9 +121,11 @@ class ImportedEncoder(Section):
 
     @model_validator(mode="after")
     def _keys_of_the_format(self):
-        others = ["visual", "queries"] if self.format == "webvid_pt" else ["captions"]
-        if given := [key for key in others if getattr(self, key) is not None]:
-            raise ValueError(f"`{given[0]}` does not go with format {self.format}")
+        for key, formats in IMPORT_SETTINGS.items():
+            if getattr(self, key) is not None and self.format not in formats:
+                raise ValueError(
+                    f"`{key}` goes with format {' or '.join(formats)}, not with format {self.format}"
+                )
         return self
 
 

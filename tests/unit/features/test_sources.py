@@ -1,5 +1,6 @@
 """The files that start an import again are those that it reads."""
 
+import json
 from pathlib import Path
 
 import h5py
@@ -42,7 +43,19 @@ def write_hdf5(folder: Path) -> None:
         file["영상"] = np.zeros((2, 3), dtype=np.float32)
 
 
-WRITERS = {"webvid_pt": write_pt, "bigfile": write_bigfile, "hdf5": write_hdf5}
+def write_sharded(folder: Path) -> None:
+    write_texts(folder)
+    for side, key in (("Feature", "영상"), ("Text", "영상#0")):
+        (folder / f"{side}Data").mkdir(exist_ok=True)
+        kind = "video" if side == "Feature" else "text"
+        name = f"{side}Data/{kind}_shard_000.hdf5"
+        with h5py.File(folder / name, "w") as file:
+            file[key] = np.zeros((2, 3), dtype=np.float32)
+        (folder / f"{kind}_manifest.json").write_text(json.dumps({key: name}))
+    (folder / "TextData" / "roberta_미니_query_feat.hdf5").unlink()
+
+
+WRITERS = {"webvid_pt": write_pt, "bigfile": write_bigfile, "hdf5": write_hdf5, "sharded": write_sharded}
 
 
 @pytest.mark.parametrize("kind", WRITERS)

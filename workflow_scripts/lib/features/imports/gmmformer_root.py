@@ -1,7 +1,8 @@
 """The data root of the original GMMFormer code, `<root>/{FeatureData,TextData}`, as a source of an import.
 
 Frames are a BigFile, `FeatureData/<visual>/{shape.txt,id.txt,feature.bin,video2frames.txt}`, or an HDF5 below FeatureData
-with [T, D] a video; features of texts are an HDF5 below TextData with [L, Dq] a caption, beside the caption files.
+with [T, D] a video; features of texts are an HDF5 below TextData with [L, Dq] a caption, beside the caption files. Or both
+are many HDF5s, of which a manifest or a meta file tells: `<root>/{video,text}_{manifest,meta}.json`.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,8 +14,10 @@ import numpy as np
 from workflow_scripts.lib.corpus.annotations import is_text
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.imports.caption_files import CaptionsByVideo, caption_files
-from workflow_scripts.lib.features.imports.sources import files_below
+from workflow_scripts.lib.features.imports.sources import CAPTIONS, PATTERNS, files_below
 from workflow_scripts.lib.features.imports.videos import ImportedVideo, NotTaken
+from workflow_scripts.lib.features.layout import Kind
+from workflow_scripts.lib.features.reader import open_features
 from workflow_scripts.lib.features.reading.bigfile import IDS, MATRIX, SHAPE, VIDEOS, BigFile
 
 
@@ -81,32 +84,53 @@ class Datasets:
             return False
 
 
+class Shards:
+    """Arrays of many HDF5s, as `Datasets` gives those of one."""
+
+    def __init__(self, root: Path, kind: Kind):
+        """UserError: they are not all there, or not as their manifest or meta says."""
+        self._features = open_features(root, kind)
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        """KeyError: it is not there; UserError: it cannot be read, or has NaN."""
+        if key not in self._features:
+            raise KeyError(key)
+        return self._features[key]
+
+    def tell_others(self, known: Callable[[str], bool], tell: Callable[[str], None]) -> None:
+        """Call `tell` with every key that is not known."""
+        for key in self._features:
+            if not known(key):
+                tell(key)
+
+    def close(self) -> None:
+        """Nothing is open: they are mapped."""
+
+
 class GMMFormerRoot:
     """Videos are found by way of the caption files, as the original does; features are read one video at a time."""
 
     sentences = False
 
-    def __init__(self, root: Path, layout: str, visual: str | None, queries: str | None):
-        """`layout` of the frames, bigfile or hdf5; `visual` and `queries` name the features where there are several.
+    def __init__(self, root: Path, layout: str, visual: str | None = None, queries: str | None = None):
+        """`layout`, bigfile, hdf5 or sharded; `visual` and `queries` name the features where there are several.
 
         UserError when something is missing, there are several and none is named, or a file cannot be read.
         """
         features, texts = Path(root) / "FeatureData", Path(root) / "TextData"
-        self._caption_files = caption_files(texts)
-        self._text_file = _the_one("--queries", texts, _query_features(texts), queries)
-        self._texts = Datasets(self._text_file)
-        if layout == "bigfile":
-            folders = [file.parent for file in files_below(features, f"**/{SHAPE}")]
-            self._visual = _the_one("--visual", features, folders, visual)
-            self._frames: Frames | Datasets = Frames(self._visual)
-            visual_files = [self._visual / name for name in (SHAPE, IDS, MATRIX, VIDEOS)]
+        if layout == "sharded":
+            beside_root = not files_below(texts, CAPTIONS)
+            self._caption_files = caption_files(Path(root) if beside_root else texts)
+            self._visual, self._text_file = features, texts
+            self._frames, self._texts = Shards(root, "video"), Shards(root, "text")
+            self.files = files_below(root, *PATTERNS[layout])
         else:
-            files = files_below(features, "**/*.hdf5", "**/*.h5")
-            self._visual = _the_one("--visual", features, files, visual)
-            self._frames = Datasets(self._visual)
-            visual_files = [self._visual]
+            self._caption_files = caption_files(texts)
+            self._text_file = _the_one("--queries", texts, _query_features(texts), queries)
+            self._texts = Datasets(self._text_file)
+            self._visual, self._frames, visual_files = _open_frames(features, layout, visual)
+            self.files = [*visual_files, self._text_file, *self._caption_files.values()]
         self._captions = CaptionsByVideo(self._caption_files)
-        self.files = [*visual_files, self._text_file, *self._caption_files.values()]
 
     def videos(self, not_taken: NotTaken) -> Iterator[ImportedVideo]:
         """The videos of the caption files; `not_taken` is told of all that has no counterpart."""
@@ -153,8 +177,17 @@ class GMMFormerRoot:
         )
 
 
+def _open_frames(folder: Path, layout: str, name: str | None) -> tuple[Path, Frames | Datasets, list[Path]]:
+    """The BigFile's folder, or the HDF5; what reads it; its files."""
+    if layout == "bigfile":
+        place = _the_one("--visual", folder, [f.parent for f in files_below(folder, f"**/{SHAPE}")], name)
+        return place, Frames(place), [place / part for part in (SHAPE, IDS, MATRIX, VIDEOS)]
+    place = _the_one("--visual", folder, files_below(folder, "**/*.hdf5", "**/*.h5"), name)
+    return place, Datasets(place), [place]
+
+
 def _read(
-    arrays: Frames | Datasets, key: str, file: Path, not_taken: NotTaken
+    arrays: Frames | Datasets | Shards, key: str, file: Path, not_taken: NotTaken
 ) -> tuple[bool, np.ndarray | None]:
     """Whether it can be read, and the array: None where it is of no floating-point numbers."""
     try:

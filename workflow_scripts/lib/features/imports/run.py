@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.lib.config_features import IMPORT_SETTINGS
 from workflow_scripts.lib.config_types import Language, Name, Positive
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.caption_lists import list_captions
@@ -77,9 +78,8 @@ FORMATS: dict[str, Callable[[Import], Source]] = {
     "webvid_pt": lambda job: PtShards(job.source, job.captions),
     "bigfile": lambda job: GMMFormerRoot(job.source, "bigfile", job.visual, job.queries),
     "hdf5": lambda job: GMMFormerRoot(job.source, "hdf5", job.visual, job.queries),
+    "sharded": lambda job: GMMFormerRoot(job.source, "sharded"),
 }
-# Which settings a format does not know.
-UNKNOWN = {"webvid_pt": ("visual", "queries"), "bigfile": ("captions",), "hdf5": ("captions",)}
 
 
 def import_features(job: Import, root: Path, corpus: Path) -> None:
@@ -171,10 +171,9 @@ def _check(job: Import, root: Path, corpus: Path) -> None:
     settings = {"name": Name, "language": Language, "videos_per_shard": Positive, "shards": Positive | None}
     for setting, kind in settings.items():
         check_flag(f"--{setting.replace('_', '-')}", getattr(job, setting), kind)
-    for setting in UNKNOWN[job.format]:
-        if getattr(job, setting) is not None:
-            others = [name for name, unknown in UNKNOWN.items() if setting not in unknown]
-            raise UserError(f"--{setting}: goes with --format {' or '.join(others)}, not with {job.format}")
+    for setting, formats in IMPORT_SETTINGS.items():
+        if getattr(job, setting) is not None and job.format not in formats:
+            raise UserError(f"--{setting}: goes with --format {' or '.join(formats)}, not with {job.format}")
     places = {"--root": root.resolve(), "--corpus": corpus.resolve(), "--source": job.source.resolve()}
     for flag, place in places.items():
         for other, folder in places.items():

@@ -10,11 +10,13 @@ from workflow_scripts.lib.config_features import ImportedEncoder
 from workflow_scripts.lib.errors import UserError
 
 # By format, below the source. Where it holds several features of which one is named, these are the files of all.
-TEXTS = ["TextData/*.caption.txt", "TextData/*.hdf5", "TextData/*.h5"]
+CAPTIONS = "*.caption.txt"
+TEXTS = [f"TextData/{CAPTIONS}", "TextData/*.hdf5", "TextData/*.h5"]
 PATTERNS = {
     "webvid_pt": ["*.pt"],
     "bigfile": ["FeatureData/**/*.txt", "FeatureData/**/*.bin", *TEXTS],
     "hdf5": ["FeatureData/**/*.hdf5", "FeatureData/**/*.h5", *TEXTS],
+    "sharded": ["*_manifest.json", "*_meta.json", CAPTIONS, "FeatureData/*.hdf5", "FeatureData/*.h5", *TEXTS],
 }
 
 
