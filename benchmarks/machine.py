@@ -119,7 +119,7 @@ class Sharing:
     def __exit__(self, *_) -> None:
         busy, everything = _processor_s()
         own = cpu_seconds() - self._own
-        self.others = max(0.0, busy - self._busy - own) / max(everything - self._all, 1e-9)
+        self.others = min(1.0, max(0.0, busy - self._busy - own) / max(everything - self._all, 1e-9))
 
 
 def _processor_s() -> tuple[float, float]:

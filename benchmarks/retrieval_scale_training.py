@@ -71,7 +71,7 @@ def anonymous_mib() -> dict[str, float | list[float]]:
             facts = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
         except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             continue
-        if facts["Name"] == WORKER and _is_ours(int(facts["PPid"])):
+        if facts["Name"] == WORKER and "RssAnon" in facts and _is_ours(int(facts["PPid"])):
             workers.append(_mib(facts))
     own = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {"training": _mib(own), "workers": sorted(workers)}

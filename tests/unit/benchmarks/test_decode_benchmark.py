@@ -125,7 +125,7 @@ def test_a_target_that_is_missed_fails(clip, reader, seconds, target):
 def test_the_program_writes_its_results(clip, tmp_path):
     out = tmp_path / "decode.json"
     command = ["-m", "benchmarks.decode", "--quick", "--cache", str(clip.path.parent), "--out", str(out)]
-    assert measure([sys.executable, *command], timeout_s=200)["cpu_s"] > 0
+    assert measure([sys.executable, *command], timeout_s=1000)["cpu_s"] > 0
     result = read_json(out)
     assert {row["reader"] for row in result["reading"]} >= set(READERS)
     assert result["memory"]["failed"] > 0

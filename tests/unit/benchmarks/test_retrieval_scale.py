@@ -63,7 +63,7 @@ held.write(bytes(64 << 20))
 print(anonymous_mib()["training"] - before)
 """  # pages of its own: an allocator may hand out what it holds already
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert float(run.stdout) >= 64
+    assert float(run.stdout) > 60
 
 
 @pytest.mark.parametrize("steps", [-1, 2])

@@ -138,6 +138,7 @@ def test_a_file_that_an_option_names_is_read_again(tmp_path):
     found = []
     for video in (0, 1, 3):
         test.write_text(f"video_id,sentence\nvideo{video},once\n")
+        os.utime(test, (video, video))
         found.append(digests_of(config, tmp_path / "cache.json"))
     assert changed(found[0], found[1]) == tables_of(0)
     assert changed(found[1], found[2]) == tables_of(0, 1)

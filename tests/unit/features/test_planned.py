@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.unit.forks import in_processes
 from workflow_scripts.lib.command import NO_ROOM
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features import planned
@@ -134,12 +135,13 @@ def steps(monkeypatch, at: int, torn: bool) -> list[str]:
 
 def killed(monkeypatch, root: Path, at: int, torn: bool) -> bool:
     """Run `fill` in a process of its own; whether it came to the step `at`."""
-    if (child := os.fork()) == 0:
+
+    def work(_):
         with monkeypatch.context() as patch:
             steps(patch, at, torn)
             fill(root)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    return in_processes(1, work) == [-signal.SIGKILL]
 
 
 @pytest.mark.slow
@@ -176,26 +178,22 @@ def test_a_second_kill_during_the_rerun(tmp_path, monkeypatch, quick, straight):
 def test_a_kill_loses_what_was_not_committed(tmp_path, monkeypatch):
     shard = PlannedShard(path_of(tmp_path), plan())
     shard.prepare()
-    if (child := os.fork()) == 0:
+
+    def work(_):
         with shard:
             shard.write(np.array([0, 1]), values([0, 1]))
             shard.commit()
             shard.write(np.array([2]), values([2]))
             os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+
+    assert in_processes(1, work) == [-signal.SIGKILL]
     with shard:
         assert shard.missing().tolist() == [False, False, True, True, True, True]
 
 
 def test_several_processes_fill_one_shard(tmp_path, straight):
     fill(tmp_path, batches=(), finish=False)
-    children = []
-    for rank in range(2):
-        if (child := os.fork()) == 0:
-            fill(tmp_path, BATCHES[rank::2], finish=False)
-            os._exit(0)
-        children.append(child)
-    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    assert in_processes(2, lambda rank: fill(tmp_path, BATCHES[rank::2], finish=False)) == [0, 0]
     assert fill(tmp_path) == 0
     assert files(tmp_path) == straight
 

@@ -63,14 +63,18 @@ def _misbehave(what: str, folder: str) -> str:
 def slow(clips: tuple[Clip, ...], settings: Settings) -> list[Extracted]:
     """As extract_file, slowly enough to be killed in between; leaves its process id beside the video."""
     Path(f"{clips[0].path}.pid").write_text(str(os.getpid()))
-    time.sleep(0.15)
+    time.sleep(1)
     return extract_file(clips, settings)
 
 
 def slow_with_node(clips: tuple[Clip, ...], settings: Settings) -> list[Extracted]:
-    """As extract_file, so slowly that all machines get some; one that is named `crash` takes its process along."""
-    time.sleep(0.3)
+    """As extract_file, once two machines have begun one; one that is named `crash` takes its process along."""
     Path(f"{clips[0].path}.{os.environ['RAY_RAYLET_PID']}.node").touch()
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if len({file.name.split(".")[-2] for file in Path(clips[0].path).parent.glob("*.node")}) > 1:
+            break
+        time.sleep(0.05)
     if "crash" in clips[0].path:
         os.kill(os.getpid(), signal.SIGSEGV)
     return extract_file(clips, settings)

@@ -56,10 +56,10 @@ def test_an_item_does_not_condemn_those_of_its_task(tmp_path):
 
 def test_the_time_limit_is_that_of_all_items(tmp_path):
     what = ("fine", "hang")
-    answers = run("misbehave", [(what, str(tmp_path))], workers=1, timeout_s=2)
-    assert answers == {"fine": "fine", "hang": Failure("timeout", "no answer after 2 s")}
+    answers = run("misbehave", [(what, str(tmp_path))], workers=1, timeout_s=3)
+    assert answers == {"fine": "fine", "hang": Failure("timeout", "no answer after 3 s")}
     tried = [int(file.name.rpartition(".")[2]) for file in tmp_path.glob("hang.*")]
-    assert max(tried) - min(tried) > 3.9e9  # the first try had the time of two
+    assert max(tried) - min(tried) > 5.9e9  # the first try had the time of two
 
 
 def test_second_tries_run_side_by_side_each_in_a_process_of_its_own(tmp_path):
@@ -87,7 +87,7 @@ def test_no_process_is_left(tmp_path):
     ):
         for _ in pool.run([(("hang",), str(tmp_path)), (("fine",), str(tmp_path))]):
             raise KeyboardInterrupt
-    pids = [int(file.read_text()) for file in tmp_path.iterdir()]
+    pids = [int(text) for file in tmp_path.iterdir() if (text := file.read_text())]
     assert pids
     deadline = time.monotonic() + 60
     while any(map(is_alive, pids)) and time.monotonic() < deadline:

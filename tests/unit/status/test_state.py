@@ -1,4 +1,5 @@
 import fcntl
+import os
 
 import pytest
 
@@ -69,6 +70,7 @@ def test_a_failed_job_waits_as_long_as_it_may_be_tried_again(held):
 def test_a_job_in_the_queue_of_a_cluster_is_told_by_its_log(held, tmp_path):
     log = tmp_path / "job.log"
     log.write_text("of an earlier run")
+    os.utime(log, (0, 0))
     before = log.stat().st_mtime_ns
     job = start(1, "extract_frames", 1, local=False, log=str(log), log_before=before)
     fresh = start(2, "extract_frames", 1, local=False, log=str(tmp_path / "none.log"))
