@@ -177,6 +177,25 @@ def test_nf4_holds_the_language_model_in_four_bits(tiny):
     assert captioner.projector.original_module.enter.weight.dtype == torch.float32
 
 
+def test_four_bits_learn_the_same_after_a_validation(tiny, batch, monkeypatch):
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)  # also where the processor lacks it
+    captioner = tiny.captioner("nf4")
+
+    def gradients():
+        captioner.train().zero_grad()
+        torch.manual_seed(0)
+        captioner(**batch).loss.backward()
+        return {name: p.grad.clone() for name, p in captioner.named_parameters() if p.grad is not None}
+
+    before = gradients()
+    with torch.no_grad():
+        captioner.eval()(**batch)
+    after = gradients()
+    assert any("lora_B" in name and grad.any() for name, grad in before.items())
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], grad) for name, grad in before.items())
+
+
 @torch.no_grad()
 def test_a_whole_captioner_is_a_hugging_face_folder(tiny, batch, tmp_path):
     captioner = tiny.captioner().merge_and_unload().eval()

@@ -33,6 +33,11 @@ from workflow_scripts.lib.files import file_digest
 # PEFT's, which asks for it by the old name
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
+# On processors with AVX512-BF16, a 4-bit layer of bitsandbytes 0.50 packs its weights anew when it first computes without
+# gradients: rounded to bfloat16, only for widths of whole blocks, and with no gradient ever after, so that a validation
+# would end the learning.
+REPACKING = "support_avx512bf16_for_cpu"
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -91,6 +96,9 @@ def load_language_model(
             f"captioner.language_model: '{name}' is a {type(model).__name__}, which has more in it than a language"
             " model; take one of text alone, such as Qwen/Qwen3-8B or google/gemma-3-1b-it"
         )
+    for layer in model.modules():
+        if hasattr(layer, REPACKING):
+            setattr(layer, REPACKING, False)
     return model
 
 

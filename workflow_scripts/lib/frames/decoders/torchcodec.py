@@ -21,13 +21,14 @@ try:
     from torchcodec.decoders import VideoDecoder
 except (ImportError, OSError, RuntimeError) as error:
     raise UserError(
-        f"frames.decoder 'torchcodec' cannot be used here: {error}. Install torch and a torchcodec that belongs to it, "
-        "or take another decoder"
+        f"frames.decoder 'torchcodec' and 'nvdec' cannot be used here: {error}. Install torch and a torchcodec that "
+        "belongs to it, or take another decoder"
     ) from None
 if torchcodec.ffmpeg_major_version is None:
     raise UserError(
-        "frames.decoder 'torchcodec' cannot be used here: torchcodec finds no shared libraries of ffmpeg (versions 4 to "
-        "8). Install them (apt-get install ffmpeg, or conda install -c conda-forge ffmpeg), or take another decoder"
+        "frames.decoder 'torchcodec' and 'nvdec' cannot be used here: torchcodec finds no shared libraries of ffmpeg "
+        "(versions 4 to 8). Install them (apt-get install ffmpeg, or conda install -c conda-forge ffmpeg), or take another "
+        "decoder"
     )
 
 AT_ONCE = 8  # frames decoded into memory together
