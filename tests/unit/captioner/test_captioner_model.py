@@ -178,7 +178,9 @@ def test_nf4_holds_the_language_model_in_four_bits(tiny):
 
 
 def test_four_bits_learn_the_same_after_a_validation(tiny, batch, monkeypatch):
-    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)  # also where the processor lacks it
+    monkeypatch.setattr(
+        "bitsandbytes.nn.modules.has_avx512bf16", lambda: True
+    )  # also where the processor lacks it
     captioner = tiny.captioner("nf4")
 
     def gradients():
