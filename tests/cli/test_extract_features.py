@@ -181,7 +181,7 @@ def test_an_error_ends_torchrun_with_its_sentence(folder, tmp_path):
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert ended.returncode != 0 and "error: " in ended.stderr and "run extract_frames again" in ended.stderr
     assert not content(tmp_path)

@@ -14,12 +14,13 @@ from workflow_scripts.lib.corpus.tables import VIDEOS
 from workflow_scripts.lib.frames.shard import FrameShard, read_status
 
 
-def film(path):
+def film(path, size=32, frames=10):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=5)
-        stream.width = stream.height = 32
-        for level in range(0, 100, 10):
-            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), level, np.uint8), format="rgb24")
+        stream.width = stream.height = size
+        for number in range(frames):
+            level = 10 * number % 100
+            frame = av.VideoFrame.from_ndarray(np.full((size, size, 3), level, np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
@@ -80,7 +81,9 @@ def test_too_many_failures_are_a_sentence(tmp_path):
 
 
 def test_limits_come_by_flags(tmp_path):
-    film(tmp_path / "a.mp4")
+    film(
+        tmp_path / "a.mp4", size=512, frames=200
+    )  # an answer that is there when one looks counts, however late
     limits = ["--timeout-s", "0.001", "--memory-mb", "900", "--max-bad-fraction", "1"]
     done = extract(tmp_path, ["a.mp4"], *limits)
     assert done.returncode == 0, done.stderr

@@ -61,7 +61,7 @@ def test_the_page_is_drawn_whole(chromium, tmp_path, width):
     (tmp_path / "page.html").write_text(unlocked.replace("</body>", PROBE + "</body>"), encoding="utf-8")
     command = [chromium, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000"]
     done = subprocess.run(
-        [*command, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=120, check=True
+        [*command, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=600, check=True
     )
     found = json.loads(re.search(r'data-found="([^"]*)"', done.stdout)[1].replace("&quot;", '"'))
     assert found["korean"], "Korean syllables are drawn as empty boxes"

@@ -31,6 +31,9 @@ AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
 MpiDefault=none
 ReturnToService=2
+MessageTimeout=60
+TCPTimeout=30
+BatchStartTimeout=120
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -77,11 +80,11 @@ class Cluster:
     def run(self, *command: str) -> str:
         """What one of SLURM's commands prints."""
         return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=True, timeout=60
+            command, env=self.environment, capture_output=True, text=True, check=True, timeout=120
         ).stdout
 
     def is_idle(self) -> bool:
-        with contextlib.suppress(subprocess.CalledProcessError):
+        with contextlib.suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
             states = self.run("sinfo", "--noheader", "--Node", "--format=%N %t").split("\n")
             return {line for line in states if line} == {f"{node} idle" for node in NODES}
         return False
@@ -162,7 +165,7 @@ def _free_ports(*names: str) -> dict[str, int]:
         return {name: each.getsockname()[1] for name, each in sockets.items()}
 
 
-def _until(condition, daemons: list[subprocess.Popen], folder: Path, seconds: float = 60) -> None:
+def _until(condition, daemons: list[subprocess.Popen], folder: Path, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end or any(daemon.poll() is not None for daemon in daemons):

@@ -11,11 +11,12 @@ rule all:
 
 rule cancelled:
     output: "cancelled.txt"
-    shell: "if mkdir cancelled.first; then sleep 600; fi; touch {output}"
+    shell: "if mkdir cancelled.first; then sleep 1800; fi; touch {output}"
 
 rule late:
     output: "late.txt"
-    shell: "if mkdir late.first; then sleep 600; fi; touch {output}"
+    resources: attempt=lambda wildcards, attempt: attempt
+    shell: "if [ {resources.attempt} = 1 ]; then sleep 900; fi; touch {output}"
 
 rule large:
     output: "large.txt"
@@ -39,7 +40,7 @@ def unlucky(cluster, tmp_path_factory):
     row = runs.profile()["set-resources"]["make_demo_clip_model"]  # 2,000 MB and 10 minutes
     table = {
         "cancelled": row,
-        "late": row | {"runtime": row["runtime"].replace("10", "1")},
+        "late": row | {"runtime": row["runtime"].replace("10", "2")},
         "large": row | {"mem_mb": row["mem_mb"].replace("2000", "400")},
     }
     with runs.started(cluster, folder, "run.log", *runs.set_resources(table)) as run:

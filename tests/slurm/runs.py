@@ -99,7 +99,7 @@ def jobs_of(cluster: Cluster, folder: Path) -> list[Job]:
     return [job for job in jobs if job.WorkDir == str(folder)]
 
 
-def wait_for(found: Callable[[], object], run: subprocess.Popen, seconds: float = 900) -> None:
+def wait_for(found: Callable[[], object], run: subprocess.Popen, seconds: float = 1800) -> None:
     """Until it is so; AssertionError when the run ends before, or it takes too long."""
     end = time.monotonic() + seconds
     while not found():

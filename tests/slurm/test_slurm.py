@@ -16,7 +16,7 @@ from tests.slurm import runs
 from tests.slurm.records import Asked, complaints, second_copies
 from tests.workflow.planning import ROOT
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(5400)]
 
 # Two processes on a node, and two nodes with one each; threads, so that no more are at work than there are cores.
 GPUS = {"train_clip": 2, "train_retrieval": 2} | dict.fromkeys(
@@ -54,7 +54,7 @@ def finished(cluster, unlucky, tmp_path_factory):
     assert runs.running(cluster, folder, "train_retrieval")  # SLURM's jobs outlive Snakemake
     said = (folder / "second.log").read_text
     with runs.started(cluster, folder, "second.log", *arguments, profile=profile) as second:
-        assert second.wait(timeout=900) == 0, said()[-5000:]
+        assert second.wait(timeout=1800) == 0, said()[-5000:]
     return folder, (folder / "first.log").read_text(), said()
 
 
@@ -118,7 +118,7 @@ def test_two_nodes_train_as_one_process_does(finished, tmp_path):
 
 def test_jobs_that_slurm_ends_are_tried_again_with_more(cluster, unlucky):
     folder, run = unlucky
-    assert run.wait(timeout=600) == 0, (folder / "run.log").read_text()[-5000:]
+    assert run.wait(timeout=1800) == 0, (folder / "run.log").read_text()[-5000:]
     jobs = runs.jobs_of(cluster, folder)
     by_step = {name: [job for job in jobs if job.step == name] for name in ("cancelled", "late", "large")}
     states = {name: [job.JobState for job in jobs] for name, jobs in by_step.items()}
@@ -129,7 +129,7 @@ def test_jobs_that_slurm_ends_are_tried_again_with_more(cluster, unlucky):
         "CANCELLED",
         "FAILED",
     }
-    assert [job.TimeLimit for job in by_step["late"]] == ["00:01:00", "00:02:00"]
+    assert [job.TimeLimit for job in by_step["late"]] == ["00:02:00", "00:04:00"]
     assert [job.got.mem_mb for job in by_step["large"]] == [400, 800]
 
 

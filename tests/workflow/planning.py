@@ -128,7 +128,7 @@ def start(scratch: Scratch, *arguments: str) -> subprocess.Popen:
     )
 
 
-def until(condition, seconds: float = 30) -> None:
+def until(condition, seconds: float = 300) -> None:
     """Wait for it; AssertionError when it takes longer."""
     end = time.monotonic() + seconds
     while not condition():

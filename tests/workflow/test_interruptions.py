@@ -14,7 +14,7 @@ rule slow:
         "slow.txt",
     shell:
         "python -c 'from workflow_scripts.lib.command import run_command; import time, os, pathlib;"
-        ' pathlib.Path("pid").write_text(str(os.getpid())); run_command(lambda: time.sleep(60))\\''
+        ' pathlib.Path("pid").write_text(str(os.getpid())); run_command(lambda: time.sleep(900))\\''
 """
 
 
@@ -35,7 +35,7 @@ def test_a_killed_snakemake_leaves_no_step_and_no_lock(tmp_path):
     step = int((tmp_path / "pid").read_text())
 
     second = start(scratch, "slow.txt")
-    said, _ = second.communicate(timeout=60)
+    said, _ = second.communicate(timeout=300)
     assert second.returncode != 0 and "another snakemake is running" in said
 
     time.sleep(1)
@@ -43,8 +43,8 @@ def test_a_killed_snakemake_leaves_no_step_and_no_lock(tmp_path):
     run.wait()
     until(lambda: not is_running(step))
 
-    snakefile.write_text(snakefile.read_text().replace("time.sleep(60)", "time.sleep(0)").replace(
+    snakefile.write_text(snakefile.read_text().replace("time.sleep(900)", "time.sleep(0)").replace(
         "run_command(", 'pathlib.Path("slow.txt").touch(); run_command('), encoding="utf-8")  # fmt: skip
     again = start(scratch, "slow.txt")
-    said, _ = again.communicate(timeout=60)
+    said, _ = again.communicate(timeout=300)
     assert again.returncode == 0, said

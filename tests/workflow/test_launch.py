@@ -114,7 +114,7 @@ def test_processes_of_two_nodes_find_each_other(commands, programs, tmp_path):
     path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     job = {"SLURM_JOB_ID": str(os.getpid())}
     subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"{launcher} {script}"], check=True, cwd=tmp_path, timeout=120,
+        ["bash", "-euo", "pipefail", "-c", f"{launcher} {script}"], check=True, cwd=tmp_path, timeout=600,
         env=os.environ | job | {"PATH": path},
     )  # fmt: skip
     assert {file.name: file.read_text() for file in tmp_path.glob("*.txt")} == {

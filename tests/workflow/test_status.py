@@ -57,7 +57,7 @@ def frames(found: dict) -> dict:
 def test_a_failed_run_is_told_even_if_it_was_quiet(scratch):
     (scratch.folder / "go").touch()
     run = start(scratch, "--quiet", "progress", "--", *TARGETS)
-    run.communicate(timeout=60)
+    run.communicate(timeout=300)
     assert run.returncode != 0
     code, found = status(scratch)
     assert code == 1 and found["state"] == "failed"
@@ -70,7 +70,7 @@ def test_a_failed_run_is_told_even_if_it_was_quiet(scratch):
 @pytest.mark.slow
 def test_a_dry_run_leaves_no_trace(scratch):
     run = start(scratch, "--dry-run", *TARGETS)
-    run.communicate(timeout=60)
+    run.communicate(timeout=300)
     assert run.returncode == 0 and not (scratch.folder / "results").exists()
 
 
@@ -84,7 +84,7 @@ def test_a_run_while_it_runs_and_killed_and_gone_on_with(scratch):
     assert [job["job"] for job in found["at_work"]] == ["extract_frames 001"]
 
     run.kill()
-    run.communicate(timeout=60)
+    run.communicate(timeout=300)
     code, found = status(scratch)
     assert code == 1 and found["state"] == "killed" and found["at_work"] == []
     assert {job["job"]: job["state"] for job in found["broken"]} == {
@@ -95,7 +95,7 @@ def test_a_run_while_it_runs_and_killed_and_gone_on_with(scratch):
     for name in ("mended", "go"):
         (scratch.folder / name).touch()
     again = start(scratch, *TARGETS)
-    said, _ = again.communicate(timeout=60)
+    said, _ = again.communicate(timeout=300)
     assert again.returncode == 0, said
     code, found = status(scratch)
     assert code == 0 and found["state"] == "done" and found["broken"] == []

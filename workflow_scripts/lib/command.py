@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 
-from workflow_scripts.lib.environment import RUN_PID, end_with_run
+from workflow_scripts.lib.environment import RUN_PID, end_with_parent, end_with_run
 from workflow_scripts.lib.errors import UserError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -30,6 +30,8 @@ def run_command(main: Callable[[], None]) -> None:
     """Run a command's `main`; a UserError, a full disk, a missing right or a wrong place ends it with a sentence and exit
     code 1."""
     end_with_run()
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # else the processes of a torchrun that was killed would go on
+        end_with_parent()
     is_step = RUN_PID in os.environ  # asked here: `plan` plans, which sets it
     if is_step:
         now = datetime.now().astimezone().isoformat(timespec="seconds")

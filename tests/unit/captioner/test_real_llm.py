@@ -14,6 +14,7 @@ from tests.unit.captioner.language_models import write_language_model
 from tests.unit.captioner.video_run import VideoRun, call
 from tests.workflow.planning import ROOT, until
 from workflow_scripts import merge_adapter, train_captioner_stage1, train_captioner_stage2
+from workflow_scripts.lib.captioner.resuming import last_checkpoint
 from workflow_scripts.lib.captioner.trained import open_trained
 
 pytestmark = pytest.mark.slow
@@ -53,7 +54,7 @@ def test_a_chat_model_in_4_bits_from_a_folder_to_a_folder(run, tmp_path, capsys)
         [sys.executable, "-m", "workflow_scripts.train_captioner_stage2", *words[1:]],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until(lambda: list(killed.glob("stage2_checkpoints/checkpoint-*/trainer_state.json")), 200)
+    until(lambda: last_checkpoint(killed / "stage2_checkpoints"), 600)
     job.send_signal(signal.SIGKILL)
     job.wait()
     assert not (killed / "stage2").exists()

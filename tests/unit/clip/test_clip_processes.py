@@ -57,7 +57,7 @@ def start(
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     subprocess.run(
         [*launcher, *program, *words],
-        cwd=ROOT, check=True, timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        cwd=ROOT, check=True, timeout=900, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     return newest_run(folder)
 

@@ -133,7 +133,6 @@ def test_windows_of_the_batch_need_one_process(corpus, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_compiled_encoders_learn_the_same(corpus, tmp_path, monkeypatch):
     """Traced, with any number of rows, and recomputed; without making machine code, which takes minutes."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))

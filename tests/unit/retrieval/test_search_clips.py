@@ -142,5 +142,5 @@ layer = torch.nn.Linear(64, 64)
 layer(y).sum().backward()
 print(index.search(x[:100], 5)[1].shape)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
     assert (done.returncode, done.stdout.strip()) == (0, "(100, 5)"), done.stderr

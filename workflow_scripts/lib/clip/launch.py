@@ -46,10 +46,13 @@ def run_open_clip_train(arguments: list[str], seed: int, journal: Path, model: M
 
     Losses are appended to `journal` by the first process. UserError when it reports an error.
     """
-    _keep_wandb_in(journal.parent)
-    # Within an allocation of SLURM, the package takes a single process for one of many.
-    alone = {} if "WORLD_SIZE" in os.environ else {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
-    with mock.patch.dict(os.environ, alone):
+    # Weights & Biases writes into the run's folder, and a resumed run goes on there; the package forgets to say so.
+    defaults = {"WANDB_DIR": str(journal.parent), "WANDB_RESUME": "allow"}
+    if (
+        "WORLD_SIZE" not in os.environ
+    ):  # within an allocation of SLURM, it takes a single process for one of many
+        defaults |= {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
+    with mock.patch.dict(os.environ, defaults | os.environ):
         run = _Run(seed, Journal(journal), model)
         with run.mended():
             result = program.main(arguments)
@@ -168,9 +171,3 @@ def _initialised(real, decoder, *args, **kwargs):
 def _distributed(real, module, device_ids=None, **kwargs):
     on_cpu = next(module.parameters()).device.type == "cpu"
     return real(module, device_ids=None if on_cpu else device_ids, **kwargs)
-
-
-def _keep_wandb_in(folder: Path) -> None:
-    """Weights & Biases writes into the run's folder, and a resumed run goes on there; the package forgets to say so."""
-    os.environ.setdefault("WANDB_DIR", str(folder))
-    os.environ.setdefault("WANDB_RESUME", "allow")
