@@ -8,7 +8,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: demo help test test-slow test-slurm test-demo lint docs dag lock env
 demo: env          ## the whole pipeline on the synthetic corpus, on the CPU
-	snakemake --cores $(CORES)
+	CUDA_VISIBLE_DEVICES= snakemake --cores $(CORES)
 	@echo "Open results/demo/report/index.html"
 
 help:              ## this list

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from workflow_scripts.lib.command import run_command
-from workflow_scripts.lib.compute import add_threads_argument, set_up_compute
+from workflow_scripts.lib.compute import add_threads_argument, require_bf16, set_up_compute
 from workflow_scripts.lib.corpus.tables import read_columns
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.batches import CaptionBatches
@@ -38,6 +38,8 @@ def main() -> None:
             f"encoder '{config.name}' encodes no texts (`text: none`); run extract_video_features for its frames"
         )
     device = set_up_compute(arguments.threads)
+    if config.precision == "bf16":
+        require_bf16(device, f"features.encoders: '{config.name}': precision", "fp16")
     encoder = load_encoder(config, arguments.trained_clip, device, sides=["text"])
     table = read_columns(arguments.captions, ["video", "caption", "text"], "corpus_shard")
     captions = CaptionBatches(table, encoder, config.batch_size)

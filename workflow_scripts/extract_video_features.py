@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from workflow_scripts.lib.command import run_command
-from workflow_scripts.lib.compute import add_threads_argument, set_up_compute
+from workflow_scripts.lib.compute import add_threads_argument, require_bf16, set_up_compute
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.features.batches import FrameBatches
 from workflow_scripts.lib.features.encoders.encoder import load_encoder
@@ -42,6 +42,8 @@ def main() -> None:
         )
     with processes() as job:
         device = set_up_compute(arguments.threads)
+        if config.precision == "bf16":
+            require_bf16(device, f"features.encoders: '{config.name}': precision", "fp16")
         threads = torch.get_num_threads()
         encoder = load_encoder(config, arguments.trained_clip, device, sides=["video"])
         with FrameBatches(arguments.frames, arguments.status, encoder, config.batch_size) as frames:

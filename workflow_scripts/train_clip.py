@@ -49,7 +49,7 @@ def main() -> None:
     from workflow_scripts.lib.clip.pair_files import find_pairs
     from workflow_scripts.lib.clip.train import check, shown, training_arguments
 
-    check(config, device.type)
+    check(config, device)
     model = find_model(config, arguments.demo_model)
     checkpoints = arguments.checkpoints
     scratch = checkpoints.with_name("pairs_index")

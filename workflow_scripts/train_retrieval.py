@@ -6,11 +6,9 @@ A killed run is taken up where its last checkpoint is. Under torchrun, the proce
 import argparse
 from pathlib import Path
 
-import torch
-
 from workflow_scripts.lib.checkpoints import mark_finished
 from workflow_scripts.lib.command import run_command
-from workflow_scripts.lib.compute import add_compute_arguments, device_name, set_up_compute
+from workflow_scripts.lib.compute import add_compute_arguments, device_name, require_bf16, set_up_compute
 from workflow_scripts.lib.config import RetrievalConfig, load_section
 from workflow_scripts.lib.features.reader import open_features
 from workflow_scripts.lib.files import refuse_folder, refuse_other_things, write_csv
@@ -47,11 +45,13 @@ def main() -> None:
     arguments = parse_arguments()
     config = load_section(RetrievalConfig, arguments.config)
     config = with_running_arguments(config, RetrievalConfig.RUNNING, arguments)
-    with processes(cuda=torch.cuda.is_available()) as job, first_prints(job):
+    device = set_up_compute(arguments.threads, arguments.seed)
+    if config.precision == "bf16":
+        require_bf16(device, "retrieval.precision", "fp16")
+    with processes(cuda=device.type == "cuda") as job, first_prints(job):
         if job.first:  # not behind days of training
             refuse_other_things(arguments.model, CONFIG)
             refuse_folder(arguments.curve)
-        device = set_up_compute(arguments.threads, arguments.seed)
         splits = read_splits(arguments.features, ("train", "val"), config.languages)
         videos = visual_reader(arguments.features, config)
         texts = open_features(arguments.text_features, "text")

@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 import random
+import re
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def set_up_compute(threads: int, seed: int = 0) -> torch.device:
     """Limit torch to `threads`, seed everything, and return the GPU if there is one.
 
     Under torchrun, the processes of a machine share the threads, and each has a GPU of its own; UserError when there are
-    fewer GPUs.
+    fewer GPUs, or it is older than those that this torch was built for.
     """
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     seed_all(seed)
@@ -50,7 +51,27 @@ def set_up_compute(threads: int, seed: int = 0) -> torch.device:
             f" to {there} at most"
         )
     torch.cuda.set_device(own)
-    return torch.device("cuda", own)
+    device = torch.device("cuda", own)
+    major, minor = torch.cuda.get_device_capability(device)
+    oldest = min((int(re.sub(r"\D", "", name)) for name in torch.cuda.get_arch_list()), default=0)
+    if 10 * major + minor < oldest and torch.version.hip is None:
+        raise UserError(
+            f"{device_name(device)} has compute capability {major}.{minor}, and torch {torch.__version__} is built for"
+            f" {oldest // 10}.{oldest % 10} and above; compute on the processor (CUDA_VISIBLE_DEVICES= before the command),"
+            " or install a torch that was built for it"
+        )
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device calculates in bf16 itself; a GPU that emulates it would be slow."""
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def require_bf16(device: torch.device, key: str, instead: str) -> None:
+    """UserError names the key that asks for bf16, which the device has not."""
+    if not has_bf16(device):
+        raise UserError(f"{key}: {device_name(device)} has no bf16; set it to {instead} (or fp32)")
 
 
 def seed_all(seed: int) -> None:

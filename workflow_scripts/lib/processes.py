@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -63,7 +64,7 @@ def this_process() -> Processes:
 def processes(*, cuda: bool = False) -> Iterator[Processes]:
     """Those of this job, by the environment that torchrun sets.
 
-    With `cuda` they exchange tensors on GPUs, too: each has to have chosen its own before the first. UserError out of
+    With `cuda` they exchange tensors on GPUs, too: each has chosen its own before. UserError out of
     whatever this one does with the others when another one has failed meanwhile.
     """
     this = this_process()
@@ -94,6 +95,5 @@ def first_prints(job: Processes) -> Iterator[None]:
 
 
 def _another_failed(error: RuntimeError) -> bool:
-    return isinstance(error, distributed.DistError) or "gloo" in str(
-        error
-    )  # which has no error class of its own
+    # gloo, and NCCL while processes meet, have no error class of their own
+    return isinstance(error, distributed.DistError) or re.search("gloo|NCCL", str(error)) is not None

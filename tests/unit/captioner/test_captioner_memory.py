@@ -139,8 +139,9 @@ def test_generation_keeps_the_keys_and_values_of_the_captions_of_a_validation(ti
     cache = language_model(input_ids=ids, use_cache=True).past_key_values
     kept = bytes_of([tensor for layer in cache.layers for tensor in (layer.keys, layer.values)])
     assert 7 * memory.cache_bytes(language_model.config, 4) == kept
-    settings = config(running={"per_device_batch_size": 3})
-    told = estimate_memory(tiny.captioner(), settings, tokens=7, labels=5, on_gpu=False)
-    assert told.generation == 2 * 3 * kept
+    for captions, at_a_time in ((3, 16), (9, 18)):
+        settings = config(running={"per_device_batch_size": captions})
+        told = estimate_memory(tiny.captioner(), settings, tokens=7, labels=5, on_gpu=False)
+        assert told.generation == at_a_time * kept
     silent = config(validation={"generated": 0})
     assert estimate_memory(tiny.captioner(), silent, tokens=7, labels=5, on_gpu=False).generation == 0

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 
 from tests.unit.captioner.test_captioner_training import train, weights
 from tests.unit.captioner.tiny import config
@@ -109,6 +110,21 @@ def test_a_stage_stops_by_a_caption_metric_and_keeps_its_best_model(tiny, tmp_pa
     again = train(tiny, tiny.captioner(seed=3), tmp_path / "c", stage=stage, check=falling(tiny))
     assert again.state.global_step == 4 * 5  # what was stopped is not taken up again
     assert all(torch.equal(kept[name], weight) for name, weight in weights(again.model).items())
+
+
+def test_the_best_weights_are_read_on_the_device_of_the_process(tiny, tmp_path, monkeypatch):
+    """Where nobody says which, PEFT takes the first GPU, for every process."""
+    devices, load = [], PeftModel.load_adapter
+
+    def load_adapter(model, *args, torch_device=None, **kwargs):
+        devices.append(torch_device)
+        return load(model, *args, torch_device=torch_device, **kwargs)
+
+    monkeypatch.setattr(PeftModel, "load_adapter", load_adapter)
+    stage = Stage(epochs=2, batch_size=8, lr=1e-2, metric="cider", patience=0)
+    for _ in range(2):  # the second one goes on from the last checkpoint, too
+        train(tiny, tiny.captioner(seed=3), tmp_path / "c", stage=stage, check=falling(tiny))
+    assert devices == ["cpu"] * 3
 
 
 def test_patience_lasts_over_a_kill(tiny, tmp_path):

@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 from workflow_scripts.lib.captioner.settings import learning_rate
 from workflow_scripts.lib.config import CaptionerConfig, Stage
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.processes import this_process
+from workflow_scripts.lib.processes import PATIENCE, this_process
 
 CHECKPOINT_STEPS = 500
 """Optimizer steps that a kill costs at most, where nothing else is written."""
@@ -84,6 +84,7 @@ def training_arguments(
         # both are needed on a CPU: without them its processes would not know of each other
         ddp_find_unused_parameters=False,
         use_cpu=not on_gpu,
+        ddp_timeout=int(PATIENCE.total_seconds()),
         ddp_backend="gloo" if world > 1 and not on_gpu else None,
         report_to=[],
         disable_tqdm=True,

@@ -9,10 +9,9 @@ import torch
 
 from workflow_scripts.lib.captioner.resuming import MADE_BY
 from workflow_scripts.lib.checkpoints import finished_by_other_code
-from workflow_scripts.lib.compute import device_name
+from workflow_scripts.lib.compute import device_name, has_bf16, require_bf16
 from workflow_scripts.lib.config import CaptionerConfig, Lora, Stage, freeze, load_section
 from workflow_scripts.lib.config_captioner_presets import PRESETS
-from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import read_json
 
 FILE = "settings.yaml"
@@ -45,11 +44,6 @@ def choose_preset(device: torch.device) -> tuple[str, str]:
     memory = device_memory(device) / GIB
     name = next((name for limit, name in UP_TO_GIB.items() if memory < limit), "h100")
     return name, f"{device_name(device)}, {memory:.0f} GiB"
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device calculates in bf16 itself; a GPU that emulates it would be slow."""
-    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def begun_settings(
@@ -114,8 +108,8 @@ def for_device(
         running = config.with_preset(own).running
         config = config.with_preset(name, **values).model_copy(update={"running": running})
         print(f"preset: {name} ({why})", *_filled(written, config, PRESETS[name]), sep="\n", flush=True)
-    if config.precision == "bf16" and not has_bf16(device):
-        raise UserError(f"captioner.precision: {device_name(device)} has no bf16; set it to fp16 (or fp32)")
+    if config.precision == "bf16":
+        require_bf16(device, "captioner.precision", "fp16")
     return config
 
 

@@ -116,6 +116,8 @@ def run_stage(arguments: argparse.Namespace, stage1: Path | None = None) -> None
     )
     if trainer.is_world_process_zero():
         write_stage(inputs, trainer, told)
+    trainer.accelerator.wait_for_everyone()  # none leaves while another is at work
+    trainer.accelerator.end_training()
 
 
 def with_shared_batch(config: CaptionerConfig, stage: Stage) -> CaptionerConfig:

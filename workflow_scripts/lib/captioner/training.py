@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,11 @@ def train_stage(
     found = [StopAtNaN(), SaveAndLog(config.running.checkpoint_steps or CHECKPOINT_STEPS), *(callbacks or [])]
     if validate and stage.patience:
         found.append(StopEarly(stage.patience, stage.threshold))
+    # the Trainer's calls leave the device to PEFT, which takes the first GPU for all processes
+    device = (
+        arguments.device if arguments.device.type == "cuda" else "cpu"
+    )  # not cpu:0, which safetensors does not know
+    model.load_adapter = partial(model.load_adapter, torch_device=str(device))
     trainer = StageTrainer(
         model=model,
         args=arguments,

@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing import Value
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from workflow_scripts.lib.clip.journal import Journal
 from workflow_scripts.lib.clip.models import Model
 from workflow_scripts.lib.clip.seeding import SeededShuffle, combined, seed_everything, worker_number
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.processes import PATIENCE
 
 WRAPPED = "module."
 """What DistributedDataParallel puts before the names of weights."""
@@ -95,6 +97,8 @@ class _Run:
                 stand_in = _with_real(stand_in, getattr(program, name))
                 stack.enter_context(mock.patch.object(program, name, stand_in))
             parallel = torch.nn.parallel
+            meet = partial(torch.distributed.init_process_group, timeout=PATIENCE)
+            stack.enter_context(mock.patch.object(torch.distributed, "init_process_group", meet))
             distributed = _with_real(_distributed, parallel.DistributedDataParallel)
             stack.enter_context(mock.patch.object(parallel, "DistributedDataParallel", distributed))
             stack.enter_context(mock.patch.object(webdataset, "shuffle", self._shuffle))

@@ -4,10 +4,13 @@ import importlib.util
 import math
 from pathlib import Path
 
+import torch
+
 from workflow_scripts.lib.clip.models import Model
 from workflow_scripts.lib.clip.options import check_command, check_extra, option_arguments
 from workflow_scripts.lib.clip.pair_files import Pairs, usable_workers
 from workflow_scripts.lib.clip.remote import remote_copy
+from workflow_scripts.lib.compute import require_bf16
 from workflow_scripts.lib.config_clip import ClipConfig
 from workflow_scripts.lib.errors import UserError
 
@@ -100,10 +103,12 @@ def _steps(config: ClipConfig, train: Pairs, workers: int) -> None:
         )
 
 
-def check(config: ClipConfig, device: str) -> None:
+def check(config: ClipConfig, device: torch.device) -> None:
     """UserError for options that are none, or that cannot be had on this machine; before any pairs are read."""
     check_extra(config.extra_args)
-    for key in ("use_bn_sync", "use_bnb_linear") if device == "cpu" else ():
+    if "bf" in config.precision:
+        require_bf16(device, "clip.precision", "amp")
+    for key in ("use_bn_sync", "use_bnb_linear") if device.type == "cpu" else ():
         if getattr(config, key):
             raise UserError(f"clip.{key}: works on GPUs only, and there is none; leave it out")
     for place in config.report_to:
