@@ -4,7 +4,7 @@ import tempfile
 
 import pytest
 
-# The tests are of the processor; with CUDA_VISIBLE_DEVICES given, those of NVDEC see the GPU.
+# The tests are of the processor. CUDA_VISIBLE_DEVICES=0 is for those of NVDEC, in tests/unit/frames.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # Where transformers copies the code that comes with a model: two processes at a time must not share it.
 _modules = tempfile.TemporaryDirectory(prefix="vidloom-modules-")

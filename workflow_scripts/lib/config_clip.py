@@ -264,7 +264,7 @@ class ClipConfig(Section):
     precision: Literal[
         "amp", "amp_bf16", "amp_bfloat16", "bf16", "fp16", "pure_bf16", "pure_fp16", "fp32"
     ] = "amp_bf16"
-    """Arithmetic; fp32 on a CPU."""
+    """Arithmetic; fp32 on a CPU. GPUs before Ampere, such as the T4, have no bf16: `amp` there."""
 
     # which parameters are trained
     lock_image: bool = False

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.features.gmmformer_roots import CAPTIONS, write_root
 from tests.unit.features.test_importing import arrays, run
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.features.imports.run import Import, import_features
+from workflow_scripts.lib.features.imports.run import FORMATS, Import, import_features
 
 OWN = {
     "train": [("vid_0#cap_0", "노란 나비"), ("vid_0#cap_1", "a butterfly"), ("vid_3#cap_0", "a dog")],
@@ -110,6 +110,47 @@ def test_what_cannot_be_taken_is_listed(tmp_path):
     assert [row["key"] for row in found["captions"]] == ["vid_0#cap_0", "vid_2#cap_0"]
 
 
+def test_a_manifest_that_is_out_of_date_ends_the_import(tmp_path):
+    write_shards(tmp_path / "source", FOREIGN)
+    with h5py.File(tmp_path / "source" / "FeatureData" / "video_shard_000.hdf5", "a") as file:
+        del file["나비"]
+    with pytest.raises(
+        UserError, match=r"video_shard_000\.hdf5: has no key 나비, which .*video_manifest\.json says"
+    ):
+        run(tmp_path, "sharded")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_shards_of_two_widths_end_the_import(tmp_path):
+    write_shards(tmp_path / "source", OWN)
+    with h5py.File(tmp_path / "source" / "FeatureData" / "video_shard_001.hdf5", "a") as file:
+        for key in list(file):
+            del file[key]
+            file[key] = np.ones((5, 6), "f4")
+    with pytest.raises(UserError, match=r"video_shard_001\.hdf5: key vid_2 has rows \[6\]"):
+        run(tmp_path, "sharded")
+
+
+@pytest.mark.parametrize(("folder", "expected"), [("FeatureData/a", True), ("elsewhere", False)])
+def test_shards_deeper_down_are_tracked_and_others_refused(tmp_path, folder, expected):
+    root = tmp_path / "source"
+    write_shards(root, FOREIGN)
+    (root / folder).mkdir()
+    manifest = json.loads((root / "video_manifest.json").read_text())
+    moved = {key: f"{folder}/{file.rpartition('/')[2]}" for key, file in manifest.items()}
+    for file in set(manifest.values()):
+        (root / file).rename(root / folder / file.rpartition("/")[2])
+    (root / "video_manifest.json").write_text(json.dumps(moved))
+    job = Import("sharded", root, "c", 2)
+    if expected:
+        source = FORMATS["sharded"](job)
+        assert {root / file for file in moved.values()} <= set(source.files)
+        source.close()
+    else:
+        with pytest.raises(UserError, match=r"elsewhere/video_shard_000\.hdf5: lies neither in FeatureData"):
+            FORMATS["sharded"](job)
+
+
 def test_a_shard_that_is_missing_is_named(tmp_path):
     write_shards(tmp_path / "source", OWN)
     (tmp_path / "source" / "TextData" / "text_shard_001.hdf5").unlink()
@@ -118,7 +159,7 @@ def test_a_shard_that_is_missing_is_named(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_there_is_one_of_each(tmp_path):
+def test_a_name_of_one_of_several_features_is_refused(tmp_path):
     write_shards(tmp_path / "source", OWN)
     job = Import("sharded", tmp_path / "source", "c", 2, visual="clip")
     with pytest.raises(UserError, match=r"--visual: goes with --format bigfile or hdf5, not with sharded"):

@@ -81,10 +81,10 @@ def training_arguments(
         label_names=["labels"],
         dataloader_num_workers=running.workers,
         dataloader_pin_memory=on_gpu,
+        ddp_timeout=int(PATIENCE.total_seconds()),  # of GPUs; gloo has its own
         # both are needed on a CPU: without them its processes would not know of each other
         ddp_find_unused_parameters=False,
         use_cpu=not on_gpu,
-        ddp_timeout=int(PATIENCE.total_seconds()),
         ddp_backend="gloo" if world > 1 and not on_gpu else None,
         report_to=[],
         disable_tqdm=True,

@@ -192,7 +192,7 @@ def check_memory(estimate: Estimate, device: torch.device) -> None:
     if estimate.total > FULL * room:
         print(
             f"WARNING: {estimate.total / room:.0%} of the memory may be needed; should it run out, lower "
-            "running.per_device_batch_size, set running.gradient_checkpointing, or lower frames, projector.tokens or "
-            "max_caption_tokens",
+            "running.per_device_batch_size, set running.gradient_checkpointing, or lower frames, projector.tokens, "
+            "max_caption_tokens, or validation.generated for what is generated",
             flush=True,
         )

@@ -106,6 +106,16 @@ class FeatureReader(Mapping[str, np.ndarray]):
             arrays.append(part.array(row))
         return arrays
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """HDF5 files, or the folder of one BigFile."""
+        return self._located.files
+
+    def check(self) -> None:
+        """Look into every file now, not when it is first read from. UserError: keys or shapes are not as they must be."""
+        for number in range(len(self.files)):
+            self._part(number)
+
     def digests(self) -> list[str]:
         """What the features are made of, a text a file: with other ones, a training starts anew."""
         return [

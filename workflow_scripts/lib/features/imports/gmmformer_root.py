@@ -88,8 +88,10 @@ class Shards:
     """Arrays of many HDF5s, as `Datasets` gives those of one."""
 
     def __init__(self, root: Path, kind: Kind):
-        """UserError: they are not all there, or not as their manifest or meta says."""
+        """UserError: they are not all there, or not as their manifest or meta says. Single arrays may still be wrong."""
         self._features = open_features(root, kind)
+        self._features.check()
+        self.files = self._features.files
 
     def __getitem__(self, key: str) -> np.ndarray:
         """KeyError: it is not there; UserError: it cannot be read, or has NaN."""
@@ -104,7 +106,7 @@ class Shards:
                 tell(key)
 
     def close(self) -> None:
-        """Nothing is open: they are mapped."""
+        """They are mapped, or closed when nobody reads them."""
 
 
 class GMMFormerRoot:
@@ -124,6 +126,11 @@ class GMMFormerRoot:
             self._visual, self._text_file = features, texts
             self._frames, self._texts = Shards(root, "video"), Shards(root, "text")
             self.files = files_below(root, *PATTERNS[layout])
+            if others := {*self._frames.files, *self._texts.files} - {*self.files}:
+                raise UserError(
+                    f"{min(others)}: lies neither in {features.name} nor in {texts.name}, where format sharded expects"
+                    " features; move it there, and make the manifest again"
+                )
         else:
             self._caption_files = caption_files(texts)
             self._text_file = _the_one("--queries", texts, _query_features(texts), queries)

@@ -16,7 +16,12 @@ PATTERNS = {
     "webvid_pt": ["*.pt"],
     "bigfile": ["FeatureData/**/*.txt", "FeatureData/**/*.bin", *TEXTS],
     "hdf5": ["FeatureData/**/*.hdf5", "FeatureData/**/*.h5", *TEXTS],
-    "sharded": ["*_manifest.json", "*_meta.json", CAPTIONS, "FeatureData/*.hdf5", "FeatureData/*.h5", *TEXTS],
+    "sharded": [
+        "*_manifest.json",
+        "*_meta.json",
+        *(f"{folder}/**/*{suffix}" for folder in ("FeatureData", "TextData") for suffix in (".hdf5", ".h5")),
+        *(CAPTIONS, f"TextData/{CAPTIONS}"),
+    ],
 }
 
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import av
 import torch
-from torchcodec.decoders import set_nvdec_cache_capacity
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.frames.decoders.torchcodec import TorchcodecReading, VideoDecoder
+from workflow_scripts.lib.frames.decoders.torchcodec import TorchcodecReading, VideoDecoder, torchcodec
 
 _said = False
 
@@ -31,13 +30,11 @@ def _check() -> None:
     elif not torch.cuda.is_available():
         problem = "torch sees no NVIDIA GPU (nvidia-smi lists those that the driver sees)"
     else:
-        set_nvdec_cache_capacity(
-            1
-        )  # decoders a process, of each size of video: 20 would fill a GPU that many share
         try:
-            torch.zeros(
-                1, device="cuda"
-            )  # before the process's memory is limited: CUDA reserves addresses without end
+            # Decoders that a process keeps: 20 would fill a GPU that many processes share.
+            torchcodec.decoders.set_nvdec_cache_capacity(1)
+            # Before the process's memory is limited: CUDA reserves addresses without end.
+            torch.zeros(1, device="cuda")
             VideoDecoder(_tiny_video(), device="cuda")
         except RuntimeError as error:
             problem = f"torchcodec cannot use the GPU ({error}). Install a build of torchcodec with CUDA"

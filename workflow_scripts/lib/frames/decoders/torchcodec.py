@@ -27,8 +27,8 @@ except (ImportError, OSError, RuntimeError) as error:
 if torchcodec.ffmpeg_major_version is None:
     raise UserError(
         "frames.decoder 'torchcodec' and 'nvdec' cannot be used here: torchcodec finds no shared libraries of ffmpeg "
-        "(versions 4 to 8). Install them (apt-get install ffmpeg, or conda install -c conda-forge ffmpeg), or take another "
-        "decoder"
+        "(version 4 or later). Install them (apt-get install ffmpeg, or conda install -c conda-forge ffmpeg), or take "
+        "another decoder"
     )
 
 AT_ONCE = 8  # frames decoded into memory together
