@@ -109,7 +109,9 @@ def render(scene: Scene, path: Path, size: int, fps: int) -> None:
     edge = size + size % 2  # yuv420p needs an even size
     still = Image.fromarray(background(scene, edge))
     with whole_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "20"})
+        # Without the last, a video's bytes are others now and then, and on other processors.
+        options = {"preset": "veryfast", "crf": "20", "x264-params": "cpu-independent=1"}
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = edge, edge, "yuv420p"
         stream.codec_context.thread_count = 1  # the number of threads would change the bytes
         for number in range(math.ceil(scene.duration_s * fps)):
